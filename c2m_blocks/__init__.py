@@ -1,0 +1,1 @@
+"""Composable PyTorch blocks for reference-based super-resolution (C2-Matching)."""

@@ -1,0 +1,104 @@
+"""From notebooks to pages: nbdev decides what a reader sees of a notebook, Sphinx gets the rest as MyST Markdown.
+
+Nothing is run. Pictures are the outputs saved in the notebooks, signatures come from the installed package."""
+import inspect
+import re
+from importlib import import_module
+from operator import attrgetter
+from pathlib import Path
+from types import FunctionType
+
+from c2m_blocks._modidx import d as index
+from fastcore.docments import docments
+from fastcore.nbio import mk_cell, read_nb
+from nbdev import processors as nbdev
+from sphinx.util.inspect import stringify_signature
+
+ROOT = Path(__file__).parents[1]
+TEXTS = ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE")  # beside `nbs/`, but among the pages
+NAMES = {
+    full.removeprefix(f"{module}."): full
+    for module, names in index["syms"].items() for full in names
+    if not re.search(r"\._", full)
+}  # fmt: skip
+METHODS = {FunctionType: "method", classmethod: "classmethod", staticmethod: "staticmethod", property: "property"}
+
+
+class Shown(nbdev.FilterDefaults):
+    "nbdev's choice of what is shown, less what is meant for Quarto or needs the notebook to be run."
+
+    def base_procs(self):
+        return [nbdev.add_show_docs, nbdev.strip_ansi, nbdev.hide_line, nbdev.filter_stream_, nbdev.rm_header_dash,
+                nbdev.rm_export, nbdev.clean_magics, nbdev.hide_]  # fmt: skip
+
+
+def shown(path: Path):
+    "The notebook without what nbdev hides; code cells keep no directives, but tags that MyST-NB understands."
+    nb = read_nb(path)
+    Shown()(nb)
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            options = cell.directives
+            cell.remove_directives()
+            wanted = {"remove-input": options.get("echo") == "false", "remove-output": options.get("output") == "false",
+                      "hide-input": options.get("code-fold") == "true"}  # fmt: skip
+            cell.metadata["tags"] = [tag for tag, on in wanted.items() if on]
+            if "fig-cap" in options:
+                cell.metadata["mystnb"] = {"figure": {"caption": options["fig-cap"].strip("\"'")}}
+    return nb
+
+
+def page(path: Path):
+    "The notebook as a page of the site."
+    nb = shown(path)
+    module = re.search(r"^#\|\s*default_exp (\S+)", "\n".join(cell.source for cell in read_nb(path).cells), re.M)
+    for i, cell in enumerate(nb.cells):
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(rf"\.\./({'|'.join(TEXTS)})\)", r"\1)", linked(cell.source))
+        elif call := re.match(r"show_doc\(([\w.]+)", cell.source):
+            nb.cells[i] = mk_cell(described(call[1], f"c2m_blocks.{module[1]}"), "markdown")
+    return nb
+
+
+def linked(text: str) -> str:
+    "Names of the package in backticks become links, except in code blocks and where they are links already."
+    def link(name):
+        return f"{{py:obj}}`{name[1]} <{NAMES[name[1]]}>`" if name[1] in NAMES else name[0]
+
+    blocks = re.split(r"(^ *```.*?^ *```|\[[^\]\n]*\]\([^)\n]*\))", text, flags=re.M | re.S)
+    blocks[::2] = [re.sub(r"(?<![`\w}])`([\w.]+)(?:\(\))?`(?!`)", link, block) for block in blocks[::2]]
+    return "".join(blocks)
+
+
+def described(name: str, module: str) -> str:
+    "Signature, docstring, parameters and source of a public name, and the methods of a class."
+    thing = attrgetter(name)(import_module(module))
+    kind = "class" if inspect.isclass(thing) else "function"
+    public = [attr for attr in (vars(thing) if kind == "class" else ()) if attr[0] != "_"]
+    methods = [member(thing, attr, name, module) for attr in public if type(vars(thing)[attr]) in METHODS]
+    source = f":::{{dropdown}} Source\n```python\n{inspect.getsource(thing).rstrip()}\n```\n:::"
+    return directive(":::::", kind, name, module, thing, *methods, source)
+
+
+def member(owner: type, attr: str, name: str, module: str) -> str:
+    value = vars(owner)[attr]
+    function = value.fget if isinstance(value, property) else getattr(owner, attr)
+    return directive("::::", METHODS[type(value)], f"{name}.{attr}", module, function)
+
+
+def directive(fence: str, kind: str, name: str, module: str, thing, *more: str) -> str:
+    about = docments(thing, full=True)
+    fields = [(f"param {key}", value["docment"]) for key, value in about.items() if key not in ("self", "return")]
+    fields += [("return", about["return"]["docment"])] if "return" in about and not inspect.isclass(thing) else []
+    listed = "\n".join(f":{key}: {linked(' '.join(text.split()))}" for key, text in fields if text)
+    head = f"{fence}{{py:{kind}}} {name}{'' if kind == 'property' else signature(thing)}\n:module: {module}"
+    body = [linked(inspect.cleandoc(thing.__doc__ or "")), listed, *more]
+    return "\n\n".join([head, *filter(None, body), fence])
+
+
+def signature(thing) -> str:
+    made_by_init = inspect.isclass(thing) and inspect.isfunction(thing.__init__)
+    sign = inspect.signature(thing.__init__ if made_by_init else thing)
+    sign = sign.replace(parameters=[value for name, value in sign.parameters.items() if name != "self"])
+    returns = not inspect.isclass(thing)  # a dataclass says that its `__init__` returns None
+    return stringify_signature(sign, show_return_annotation=returns, unqualified_typehints=True)
