@@ -1,1 +1,51 @@
 """Composable PyTorch blocks for reference-based super-resolution (C2-Matching)."""
+
+from importlib.metadata import version
+
+from c2m_blocks.aggregation import DynamicAggregation, PatchSwap
+from c2m_blocks.contrastive import ContrastiveMatcher, TripletMarginLoss
+from c2m_blocks.core import read_image, write_image
+from c2m_blocks.distillation import CorrelationDistiller
+from c2m_blocks.features import DescriptorEncoder, TextureEncoder, VGGFeatures
+from c2m_blocks.losses import (
+    Discriminator,
+    PerceptualLoss,
+    adversarial_loss,
+    charbonnier,
+    discriminator_loss,
+)
+from c2m_blocks.matching import Matches, match_patches
+from c2m_blocks.metrics import aee, psnr, ssim
+from c2m_blocks.resample import bicubic, bicubic_pil, rgb_to_y
+from c2m_blocks.restoration import RefSRNet
+from c2m_blocks.weights import read_checkpoint
+
+__version__ = version("c2m_blocks")
+
+__all__ = [
+    "ContrastiveMatcher",
+    "CorrelationDistiller",
+    "DescriptorEncoder",
+    "Discriminator",
+    "DynamicAggregation",
+    "Matches",
+    "PatchSwap",
+    "PerceptualLoss",
+    "RefSRNet",
+    "TextureEncoder",
+    "TripletMarginLoss",
+    "VGGFeatures",
+    "adversarial_loss",
+    "aee",
+    "bicubic",
+    "bicubic_pil",
+    "charbonnier",
+    "discriminator_loss",
+    "match_patches",
+    "psnr",
+    "read_checkpoint",
+    "read_image",
+    "rgb_to_y",
+    "ssim",
+    "write_image",
+]

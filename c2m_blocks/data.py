@@ -7,7 +7,7 @@ __all__ = ['random_view', 'recolour', 'occlude', 'SyntheticPairs']
 
 # %% ../nbs/20_data.ipynb #59262a4d
 import math
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +64,7 @@ def occlude(
     return covered
 
 # %% ../nbs/20_data.ipynb #5f70e44f
-@lru_cache(maxsize=None)  # decoding a photo costs more than all that is done with it
+@cache  # decoding a photo costs more than all that is done with it
 def _photo(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB"))
 
@@ -72,8 +72,8 @@ def _photo(path: Path) -> np.ndarray:
 class SyntheticPairs(Dataset):
     """Training pairs from a folder of photos. An item is a dict of tensors:
 
-    `lr` (3, size / 4, size / 4), PIL bicubic on 8 bits; `hr` and `ref` (3, size, size); all RGB in [0, 1]. `homography` (3, 3) takes pixels of
-    `hr` to pixels of `ref`. `related` is False if the reference shows something else; its homography then means nothing."""
+    `lr` (3, size / 4, size / 4), PIL bicubic on 8 bits; `hr` and `ref` (3, size, size); all RGB in [0, 1]. `homography` (3, 3) takes
+    pixels of `hr` to pixels of `ref`. `related` is False if the reference shows something else; its homography then means nothing."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class SyntheticPairs(Dataset):
         both = np.linalg.matrix_power(_rot90(self.size), int(turns)) @ (_mirror(self.size) if flip else np.eye(3))
         pixels = _translation(-0.5, -0.5) @ both @ view @ np.linalg.inv(both) @ _translation(0.5, 0.5)
         lr = Image.fromarray((hr * 255).round().astype(np.uint8)).resize((self.size // 4,) * 2, Image.Resampling.BICUBIC)
-        tensor = lambda x: torch.from_numpy(np.asarray(x)).permute(2, 0, 1).float()
+        tensor = lambda x: torch.from_numpy(np.array(x)).permute(2, 0, 1).float()
         return dict(
             lr=tensor(lr) / 255, hr=tensor(hr), ref=tensor(ref), homography=torch.from_numpy(pixels), related=torch.tensor(related)
         )

@@ -52,6 +52,19 @@ class Matches:
         "Displacement (x, y) from each cell to its match, in cells."
         return self.position - cell_grid(*self.position.shape[-2:], self.position)
 
+    def coherence(self) -> torch.Tensor:  # (b, h, w) in [0, 1]
+        """How far the matches around a place agree: the part of neighbours that moved alike, to one cell, averaged over 5 x 5 places.
+
+        A surface that is in both pictures is matched coherently however it is turned (up to 50 degrees) or scaled; chance is not."""
+        flow = self.flow()
+        h, w = flow.shape[-2:]
+        around = F.pad(flow, (1, 1, 1, 1), value=torch.inf)
+        shifted = [around[..., i : i + h, j : j + w] for i, j in product(range(3), repeat=2) if (i, j) != (1, 1)]
+        near = torch.stack([(other - flow).abs().amax(1) <= 1 for other in shifted]).float()
+        inside = torch.stack([other[:, 0].isfinite() for other in shifted]).float()
+        agreeing = near.sum(0) / inside.sum(0).clamp(min=1)
+        return F.avg_pool2d(agreeing[:, None], 5, stride=1, padding=2, count_include_pad=False)[:, 0]
+
     def upscale(
         self,
         scale: int,  # how many times finer
@@ -70,7 +83,7 @@ class Matches:
         scale: int = 1,  # how many times finer than the cells
         kernel_size: int = 3,  # of the deformable convolution
     ) -> torch.Tensor:  # (b, k * k, h * scale, w * scale, 2): (x, y) a tap, in positions of the finer grid
-        "Where each tap of a deformable convolution starts: at the match of the patch that covers it at the tap's own place (section 3.3)."
+        "Where each tap of a deformable convolution starts: at the match of the patch that covers it at its own place (section 3.3)."
         r = kernel_size // 2
         h, w = self.position.shape[-2:]
         padded = F.pad(self.flow(), (r, r, r, r))
@@ -87,10 +100,17 @@ def _tile_scores(query: torch.Tensor, ref: torch.Tensor, k: int) -> torch.Tensor
     (h, w), (H, W) = query.shape[1:], ref.shape[1:]
     scores = (query.flatten(1).T @ ref.flatten(1)).view(h, w, H, W)
     n, N = h - k + 1, H - k + 1
-    scores = sum(scores[i : i + n, :, i : i + N] for i in range(k))
+    scores = _added([scores[i : i + n, :, i : i + N] for i in range(k)])
     n, N = w - k + 1, W - k + 1
-    return sum(scores[:, j : j + n, :, j : j + N] for j in range(k))
+    return _added([scores[:, j : j + n, :, j : j + N] for j in range(k)])
 
+
+def _added(parts: list[torch.Tensor]) -> torch.Tensor:
+    "Sum of tensors in one buffer."
+    total = parts[0]
+    for i, part in enumerate(parts[1:]):
+        total = total.add_(part) if i else total + part
+    return total
 
 
 def _first_maximum(scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -107,7 +127,7 @@ def match_patches(
     query: torch.Tensor,  # (b, c, h, w) descriptors
     ref: torch.Tensor,  # (b, c, H, W) descriptors, any size
     patch_size: int = 3,  # odd; patches of this many cells squared are compared
-    tile: int = 500_000,  # scores that are alive at a time; about 12 bytes each, best if they stay in the cache
+    tile: int = 1_000_000,  # scores that are alive at a time; about 12 bytes each, best if they stay in the cache
 ) -> Matches:
     """The most similar reference patch for every query patch by the cosine of their unit descriptors (eq. 4 and section 3.6), exactly.
 
@@ -144,10 +164,10 @@ def match_patches(
 
 def _tile_size(tile: int, h: int, w: int, H: int, W: int, k: int) -> tuple[int, int, int]:
     "Rows of the query, rows of the reference and columns of the query whose scores together are about `tile`."
-    columns = max(1, min(w, tile // (4 * k * k * (W + k))))
-    area = max(1, tile // ((columns + k - 1) * (W + k - 1)))
-    rows = max(1, min(h, int(area**0.5) - k + 1))
-    return rows, max(1, min(H, area // (rows + k - 1) - k + 1)), columns
+    rim = k - 1  # is computed for every tile anew, so that a tile should be about as long along each axis
+    side = max(1, round((tile / (W + rim)) ** (1 / 3)) - rim)
+    rows, columns = min(h, side), min(w, side)
+    return rows, max(1, min(H, tile // ((rows + rim) * (columns + rim) * (W + rim)) - rim)), columns
 
 # %% ../nbs/03_matching.ipynb #76408be6
 @torch.autocast("cuda", enabled=False)
@@ -160,7 +180,7 @@ def refine_matches(
     patch_size: int = 3,  # cells squared that are compared
 ) -> Matches:
     "Move every match to the best pixel within a radius, by the same score as `match_patches`. Never gives a lower score than it got."
-    (b, c, h, w), (H, W), r = query.shape, ref.shape[-2:], patch_size // 2
+    (b, _, h, w), (H, W), r = query.shape, ref.shape[-2:], patch_size // 2
     query = F.pad(F.normalize(query.float()), (r, r, r, r), mode="replicate")
     rows = rearrange(F.normalize(ref.float()), "b c h w -> (b h w) c")
     start = torch.arange(b, device=ref.device).view(b, 1, 1) * H * W

@@ -7,6 +7,8 @@ __all__ = ['bicubic', 'bicubic_pil', 'rgb_to_y']
 
 # %% ../nbs/01_resample.ipynb #6b3d213d
 import math
+from collections.abc import Sequence
+from numbers import Integral, Real
 
 import torch
 
@@ -53,17 +55,18 @@ def _along(
         weight = weight.unsqueeze(-1)
     out = weight[0] * x.index_select(dim, index[0])
     for i, w in zip(index[1:], weight[1:]):
-        out = out + w * x.index_select(dim, i)
+        out.addcmul_(w, x.index_select(dim, i))
     return out
 
 # %% ../nbs/01_resample.ipynb #af0f68ed
 def _check_picture(x: torch.Tensor) -> None:
     if not isinstance(x, torch.Tensor) or not x.is_floating_point():
-        raise ValueError(f"x is {getattr(x, 'dtype', type(x).__name__)}, but has to be a float tensor: divide an 8-bit picture by 255.")
+        kind = getattr(x, "dtype", type(x).__name__)
+        raise ValueError(f"x is {kind}, but has to be a float tensor: divide an 8-bit picture by 255.")
     if x.ndim < 2 or 0 in x.shape[-2:]:
         raise ValueError(f"x has shape {tuple(x.shape)}, but has to be (..., h, w) with at least one pixel.")
     if not x.isfinite().all():
-        raise ValueError("x holds NaN or infinite values, which would spread to their neighbours: replace them first, for example by x.nan_to_num().")
+        raise ValueError("x holds NaN or infinite values, which would spread: replace them first (x.nan_to_num()).")
 
 # %% ../nbs/01_resample.ipynb #b0853188
 def _target(
@@ -76,10 +79,10 @@ def _target(
     if (scale is None) == (size is None):
         raise ValueError(f"scale is {scale} and size is {size}, but exactly one of them has to be given.")
     if size is None:
-        if not (isinstance(scale, (int, float)) and 0 < scale < math.inf):
+        if not (isinstance(scale, Real) and 0 < scale < math.inf):
             raise ValueError(f"scale is {scale!r}, but has to be a number greater than 0, such as 4 or 0.25.")
         return tuple(math.ceil(scale * n) for n in x.shape[-2:]), (1 / scale, 1 / scale)
-    if not (isinstance(size, (tuple, list, torch.Size)) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)):
+    if not isinstance(size, Sequence) or len(size) != 2 or not all(isinstance(n, Integral) and n > 0 for n in size):
         raise ValueError(f"size is {size!r}, but has to be two whole numbers greater than 0: (height, width).")
     return tuple(size), tuple(n / m for n, m in zip(x.shape[-2:], size))
 
@@ -89,11 +92,11 @@ def bicubic(
     scale: float | None = None,  # output pixels per input pixel: 4 enlarges, 0.25 shrinks
     size: tuple[int, int] | None = None,  # (height, width), instead of `scale`
 ) -> torch.Tensor:  # (..., ceil(scale h), ceil(scale w)) or (..., *size), neither rounded nor clipped
-    """Resize as MATLAB's `imresize(x, scale, 'bicubic')` does: Keys' cubic kernel, antialiased when it shrinks, mirrored border.
+    """Resize as MATLAB's `imresize(x, scale, 'bicubic')`: Keys' kernel, antialiased when it shrinks, mirrored border.
 
-    Computed in the dtype of `x`, differentiable. With `scale` the pixel grid is the given scale's even if the size had to be rounded up, with
-    `size` it is the ratio of the sizes. Raises `ValueError` if `x` is no float tensor, is empty, or holds NaN, and if not exactly one
-    of `scale` and `size` is given."""
+    Computed in the dtype of `x`, differentiable. With `scale` the pixels are `1 / scale` apart even if the size was
+    rounded up, with `size` the ratio of the sizes. Raises `ValueError` if `x` is no float tensor, is empty or holds
+    NaN, and if not exactly one of `scale` and `size` is given."""
     target, steps = _target(x, scale, size)
     # the axis that shrinks more comes first, as in MATLAB, so that the second pass has less to do
     for dim in sorted((-2, -1), key=lambda dim: -steps[dim]):
@@ -111,10 +114,10 @@ def bicubic_pil(
     size: tuple[int, int] | None = None,  # (height, width), instead of `scale`
     rounded: bool = True,  # like PIL's 8-bit modes, bit for bit (no gradient); else like its float mode 'F'
 ) -> torch.Tensor:  # (..., h', w'); if `rounded`, float32 multiples of 1/255 in [0, 1]
-    """Resize as `PIL.Image.resize(size, BICUBIC)` does: Keys' cubic kernel, antialiased when it shrinks, cut off at the border.
+    """Resize as PIL's `Image.resize(size, BICUBIC)` does: Keys' kernel, antialiased when it shrinks, cut at the border.
 
-    With `rounded`, `x` is brought to 8 bits first, as a picture that was read from a file already is. Without, it is computed in the
-    dtype of `x`, neither rounded nor clipped, and differentiable. Raises `ValueError` as `bicubic` does."""
+    With `rounded`, `x` is brought to 8 bits first, as a picture that was read from a file already is. Without, it is
+    computed in the dtype of `x`, neither rounded nor clipped, differentiable. Raises `ValueError` as `bicubic` does."""
     target, _ = _target(x, scale, size)
     rows_lost, columns_lost = (n - m for n, m in zip(x.shape[-2:], target))
     height_first = rows_lost > max(0, 2 * columns_lost)
@@ -136,7 +139,7 @@ def bicubic_pil(
 def rgb_to_y(
     x: torch.Tensor,  # (..., 3, h, w) RGB in [0, 1]
 ) -> torch.Tensor:  # (..., 1, h, w) in [16/255, 235/255], not rounded
-    "The luma of MATLAB's `rgb2ycbcr` (ITU-R BT.601, studio range). Raises `ValueError` unless `x` is a float RGB picture."
+    "Luma as in MATLAB's `rgb2ycbcr` (ITU-R BT.601, studio range). Raises `ValueError` if `x` is no float RGB picture."
     if not x.is_floating_point():
         raise ValueError(f"x is {x.dtype}, but has to be a float tensor in [0, 1]: divide an 8-bit picture by 255.")
     if x.ndim < 3 or x.shape[-3] != 3:

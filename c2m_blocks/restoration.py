@@ -122,25 +122,35 @@ class RefSRNet(nn.Module, ModelHubMixin, library_name="c2m_blocks", license="apa
         lr: torch.Tensor,  # (b, 3, h, w) RGB in [0, 1]
         ref: torch.Tensor | list[torch.Tensor] | None = None,  # (b, 3, H, W) of any size, several of them, or none
         lr_up: torch.Tensor | None = None,  # (b, 3, 4h, 4w): the enlarged LR picture for the matcher, if you have it
+        matches: list[Matches] | None = None,  # one a reference, if they were found before
     ) -> torch.Tensor:  # (b, 3, 4h, 4w)
         check_image(lr, "lr")
         refs = [] if ref is None else [ref] if isinstance(ref, torch.Tensor) else list(ref)
-        matches, maps = self.look_up(lr, refs, lr_up) if refs else (None, [None] * len(self.stages))
+        if refs and matches is None:
+            matches = self.match(lr, refs, lr_up)
+        found, maps = self.look_up(refs, matches) if refs else (None, [None] * len(self.stages))
         x = self.body(self.first(lr))
         for stage, features in zip(self.stages, maps):
-            x = stage(x, features, matches)
+            x = stage(x, features, found)
         return x + F.interpolate(lr, scale_factor=4, mode="bilinear")
 
-    def look_up(
+    @torch.no_grad()
+    def match(
         self,
         lr: torch.Tensor,  # (b, 3, h, w)
         refs: list[torch.Tensor],  # each (b, 3, H, W)
         lr_up: torch.Tensor | None = None,  # (b, 3, 4h, 4w)
-    ) -> tuple[Matches, list[torch.Tensor]]:  # matches, and the references' features at three scales on one canvas
-        "Where the LR picture's pixels are in the references, and what is there."
+    ) -> list[Matches]:  # one a reference
+        "Where the LR picture's pixels are in each reference."
         extra = {} if lr_up is None else dict(lr_up=lr_up)
-        with torch.no_grad():
-            matches = [self.matcher(lr, ref, **extra) for ref in refs]
+        return [self.matcher(lr, ref, **extra) for ref in refs]
+
+    def look_up(
+        self,
+        refs: list[torch.Tensor],  # each (b, 3, H, W)
+        matches: list[Matches],  # one a reference
+    ) -> tuple[Matches, list[torch.Tensor]]:  # matches, and features at three scales, of all references on one canvas
+        "What there is in the references."
         maps = [self.encoder(ref[..., : ref.shape[-2] // 4 * 4, : ref.shape[-1] // 4 * 4]) for ref in refs]
         if len(refs) == 1:
             return matches[0], maps[0]

@@ -33,8 +33,8 @@ def run(folder, *args):
 
 
 def exported(folder):
-    "Paths of the exported modules; `__init__.py` is written by hand."
-    return sorted(path.relative_to(folder) for path in folder.glob("c2m_blocks/*.py") if path.name != "__init__.py")
+    "Paths of the exported modules; `__init__.py` and `__main__.py` are written by hand."
+    return sorted(path.relative_to(folder) for path in folder.glob("c2m_blocks/*.py") if not path.name.startswith("__"))
 
 
 def assert_same(names, copy, how_to_repair):

@@ -1,0 +1,3 @@
+from c2m_blocks.cli import main
+
+main()
