@@ -96,6 +96,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                    'c2m_blocks/distillation.py'),
                                          'c2m_blocks.distillation.log_correlation': ( 'distillation.html#log_correlation',
                                                                                       'c2m_blocks/distillation.py')},
+            'c2m_blocks.evaluation': { 'c2m_blocks.evaluation.evaluate_pair': ('evaluation.html#evaluate_pair', 'c2m_blocks/evaluation.py'),
+                                       'c2m_blocks.evaluation.folder_pairs': ('evaluation.html#folder_pairs', 'c2m_blocks/evaluation.py')},
             'c2m_blocks.features': { 'c2m_blocks.features.DescriptorEncoder': ('features.html#descriptorencoder', 'c2m_blocks/features.py'),
                                      'c2m_blocks.features.DescriptorEncoder.__init__': ( 'features.html#descriptorencoder.__init__',
                                                                                          'c2m_blocks/features.py'),

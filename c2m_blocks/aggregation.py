@@ -83,7 +83,7 @@ class DynamicAggregation(nn.Module):
             raise ValueError(f"guide is {guide!r}, but has to be 'aligned' or 'raw' (the paper's).")
         if channels % groups or kernel_size % 2 == 0:
             raise ValueError(
-                f"channels is {channels}, groups {groups}, kernel_size {kernel_size}: channels have to divide by groups, the kernel has to be odd."
+                f"channels is {channels}, groups {groups}, kernel_size {kernel_size}: groups must divide channels, the kernel be odd."
             )
         self.channels, self.content_channels, self.groups = channels, content_channels, groups
         self.guide, self.kernel_size = guide, kernel_size

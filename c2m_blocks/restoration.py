@@ -126,6 +126,10 @@ class RefSRNet(nn.Module, ModelHubMixin, library_name="c2m_blocks", license="apa
     ) -> torch.Tensor:  # (b, 3, 4h, 4w)
         check_image(lr, "lr")
         refs = [] if ref is None else [ref] if isinstance(ref, torch.Tensor) else list(ref)
+        for picture in refs:
+            check_image(picture, "ref")
+            if len(picture) != len(lr):
+                raise ValueError(f"There are {len(lr)} LR pictures and {len(picture)} references: give each its own, expand(...) helps.")
         if refs and matches is None:
             matches = self.match(lr, refs, lr_up)
         found, maps = self.look_up(refs, matches) if refs else (None, [None] * len(self.stages))
