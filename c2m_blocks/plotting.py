@@ -27,7 +27,7 @@ def _figure(width: float, height: float) -> Figure:
     "A figure that no window belongs to, so that it can be drawn anywhere."
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained", dpi=120)
+    return Figure(figsize=(width, height), layout="constrained", dpi=60)
 
 
 def _show(ax, x: torch.Tensor, title: str = "") -> None:
@@ -134,4 +134,4 @@ def save_figure(
 ) -> None:
     "Write a figure whole or not at all. Raises `ValueError` if it can't be written."
     with atomically(check_output(path, formats=FIGURES)) as part:
-        figure.savefig(part)
+        figure.savefig(part, dpi=150)
