@@ -73,9 +73,9 @@ class VGGFeatures(nn.Module):
         self.layers = tuple(layers)
         wanted = [names.index(layer) for layer in layers]
         self.net = stack[: max(wanted) + 1]
-        for layer in self.net:
+        for i, layer in enumerate(self.net):
             if isinstance(layer, nn.ReLU):
-                layer.inplace = False  # a map that was handed out must stay as it was
+                layer.inplace = i - 1 not in wanted  # a map that is handed out must stay as it was
         self._names = names[: max(wanted) + 1]
         width = lambda i: [m.out_channels for m in self.net[: i + 1] if isinstance(m, nn.Conv2d)][-1]
         self.channels = tuple(width(i) for i in wanted)
@@ -108,8 +108,8 @@ class DescriptorEncoder(nn.Module):
         self.channels = (channels,)
         self.net = nn.Sequential(
             nn.PixelUnshuffle(4),
-            nn.Conv2d(48, width, 3, padding=1), nn.LeakyReLU(0.1),
-            nn.Conv2d(width, width, 3, padding=1), nn.LeakyReLU(0.1),
+            nn.Conv2d(48, width, 3, padding=1), nn.LeakyReLU(0.1, inplace=True),
+            nn.Conv2d(width, width, 3, padding=1), nn.LeakyReLU(0.1, inplace=True),
             nn.Conv2d(width, channels, 3, padding=1),
         )
 
@@ -130,7 +130,7 @@ class TextureEncoder(nn.Module):
         super().__init__()
         self.config = dict(channels=tuple(channels))
         self.channels = coarse, middle, fine = tuple(channels)
-        act = nn.LeakyReLU(0.1)
+        act = nn.LeakyReLU(0.1, inplace=True)
         self.fine = nn.Sequential(nn.Conv2d(3, fine, 3, padding=1), act, nn.Conv2d(fine, fine, 3, padding=1), act)
         self.middle = nn.Sequential(
             nn.Conv2d(fine, middle, 3, stride=2, padding=1), act, nn.Conv2d(middle, middle, 3, padding=1), act
