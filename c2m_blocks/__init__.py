@@ -14,10 +14,11 @@ from c2m_blocks.losses import (
     charbonnier,
     discriminator_loss,
 )
-from c2m_blocks.matching import Matches, match_patches
+from c2m_blocks.matching import Matches
 from c2m_blocks.metrics import aee, psnr, ssim
 from c2m_blocks.resample import bicubic, bicubic_pil, rgb_to_y
 from c2m_blocks.restoration import RefSRNet
+from c2m_blocks.search import match_patches
 from c2m_blocks.weights import read_checkpoint
 
 __version__ = version("c2m_blocks")

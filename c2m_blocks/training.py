@@ -161,4 +161,4 @@ def restoration_loss(
     h, w = batch["ref"].shape[-2:]
     matches = Matches(batch["position"], batch["score"], (h // 4, w // 4))
     ref = None if torch.rand(()) < without else batch["ref"]
-    return charbonnier(net(batch["lr"], ref, matches=[matches]).float(), batch["hr"], eps=1e-3)
+    return charbonnier(net(batch["lr"], ref, matches=matches).float(), batch["hr"], eps=1e-3)
