@@ -8,18 +8,17 @@ import sys
 import time
 
 import torch
-from common import extra_memory, machine, table
+from common import extra_memory, machine, results, table
 from einops import rearrange
 from torch.nn import functional as F
 
 from c2m_blocks.aggregation import deformable_convolution, tap_positions
 
 CASES = {  # channels, groups, taps, height, width, standard deviation of the offsets in pixels
-    "reach": (64, 8, 9, 320, 320, 3),
+    "paper x4": (64, 8, 9, 320, 320, 3),
     "scattered": (64, 8, 9, 320, 320, 100),
     "paper x1": (256, 8, 9, 80, 80, 3),
     "paper x2": (128, 8, 9, 160, 160, 3),
-    "paper x4": (64, 8, 9, 320, 320, 3),
     "tiny x1": (64, 4, 9, 90, 120, 3),
     "tiny x2": (32, 4, 1, 180, 240, 3),
     "tiny x4": (16, 4, 1, 360, 480, 3),
@@ -67,14 +66,14 @@ def run(form, args, back):
 def measure(case, back):
     "A row of the table: the best of some calls of each form, in turn, so that what else the machine does meets all of them."
     args = inputs(*CASES[case])
-    ms, results = dict.fromkeys(FORMS, torch.inf), {}
+    ms, found = dict.fromkeys(FORMS, torch.inf), {}
     for _ in range(2 if back else 6):
         for form in FORMS:
             start = time.perf_counter()
-            results[form] = run(form, args, back)
+            found[form] = run(form, args, back)
             ms[form] = min(ms[form], (time.perf_counter() - start) * 1000)
-    error = max(((a - b).abs().max() / b.abs().max()).item() for a, b in zip(results["ours"], results["torchvision"]))
-    results.clear()
+    error = max(((a - b).abs().max() / b.abs().max()).item() for a, b in zip(found["ours"], found["torchvision"]))
+    found.clear()
     memory = [extra_memory(lambda: run(form, args, back)) for form in FORMS]
     c, g, k, h, w, _ = CASES[case]
     return [
@@ -87,6 +86,8 @@ def measure(case, back):
 
 
 if __name__ == "__main__":
-    print(machine(), end="\n\n")
-    header = "case: channels, groups, taps, size | torchvision ms | grid_sample ms | ours ms | torchvision / ours | grid_sample / ours | extra MB | error"
-    print(table(header, [measure(case, back) for case in sys.argv[1:] or CASES for back in (False, True)]))
+    header = "case: channels, groups, taps, size | torchvision ms | grid_sample ms | ours ms "
+    header += "| torchvision / ours | grid_sample / ours | extra MB of each | error"
+    text = f"{machine()}\n\n" + table(header, [measure(case, back) for case in sys.argv[1:] or CASES for back in (False, True)])
+    results("aggregation.md").write_text(text + "\n")
+    print(text)

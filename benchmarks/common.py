@@ -60,3 +60,10 @@ def table(header: str, rows: list[list]) -> str:
     names = header.split(" | ")
     lines = [names, ["---"] + ["---:"] * (len(names) - 1), *([str(cell) for cell in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def results(name: str) -> Path:
+    "Where a benchmark leaves what the site shows."
+    folder = Path(__file__).parent / "results"
+    folder.mkdir(exist_ok=True)
+    return folder / name

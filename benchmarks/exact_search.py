@@ -7,7 +7,7 @@
 from argparse import ArgumentParser
 
 import torch
-from common import extra_memory, fastest, machine, seconds, table
+from common import extra_memory, fastest, machine, results, seconds, table
 from torch.nn import functional as F
 
 from c2m_blocks.exact import exact_search
@@ -64,15 +64,19 @@ def measure(h: int, w: int) -> list[list]:
         count, distance = differing(query, ref, y * (w - 2) + x, result["base"][1])
         if not options.get("precision"):
             assert distance < ROUNDED, f"{name}: scores of differing places are {distance} apart"
-        rows.append([name, f"{t:.3f}", f"{base / t:.1f}", f"{memory:.0f}", f"{100 - 100 * count / (h - 2) / (w - 2):.2f}", f"{distance:.0e}"])
+        same = 100 - 100 * count / (h - 2) / (w - 2)
+        rows.append([name, f"{t:.3f}", f"{base / t:.1f}", f"{memory:.0f}", f"{same:.2f}", f"{distance:.0e}"])
     return rows
 
 
 if __name__ == "__main__":
     parser = ArgumentParser()
     parser.add_argument("--large", action="store_true")
-    print(machine())
     torch.set_grad_enabled(False)
+    text = machine()
     for name, size in {**SIZES, **(LARGE if parser.parse_args().large else {})}.items():
-        print(f"\nGrids of {name}, 256 channels, 3 x 3 patches\n")
-        print(table("search | s | times faster | extra MB | same indices, % | largest difference of cosines", measure(*size)), flush=True)
+        text += f"\n\nGrids of {name}, 256 channels, 3 x 3 patches, descriptors of noise:\n\n"
+        text += table("search | s | times faster | extra MB | same places, % | largest difference of cosines", measure(*size))
+        print(text.splitlines()[-6:], flush=True)
+    results("exact_search.md").write_text(text + "\n")
+    print(text)

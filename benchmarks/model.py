@@ -3,19 +3,19 @@
     python benchmarks/model.py          # LR 80 x 80, two minutes
     python benchmarks/model.py --large  # and LR 125 x 83, the size of CUFED5
 
-Straightforward means: 3 x 3 patches matched through `conv2d`, torchvision's deformable convolution, NCHW. The weights are random and the same.
+Straightforward means: 3 x 3 patches matched through `conv2d`, torchvision's deformable convolution, NCHW.
+The weights are random and the same.
 """
 
 from argparse import ArgumentParser
-from contextlib import nullcontext
 from unittest.mock import patch
 
 import torch
-from common import extra_memory, fastest, machine, table
+from common import extra_memory, fastest, machine, results, table
 from exact_search import by_convolution
 from torchvision.ops import deform_conv2d
 
-from c2m_blocks import Matches, RefSRNet, aggregation
+from c2m_blocks import RefSRNet, aggregation
 from c2m_blocks.aggregation import tap_positions
 from c2m_blocks.exact import as_matches
 
@@ -23,7 +23,8 @@ from c2m_blocks.exact import as_matches
 def deformable_by_torchvision(refs, position, modulation, weight, bias=None, ref_index=None):
     plain = tap_positions(3, *position.shape[-2:], position)
     offset = (position - plain).flip(3).flatten(1, 3)
-    return deform_conv2d(refs[0], offset, weight.unflatten(2, (3, 3)), bias, padding=1, mask=modulation.flatten(1, 2))
+    mask = modulation.flatten(1, 2).contiguous()
+    return deform_conv2d(refs[0].contiguous(), offset.contiguous(), weight.unflatten(2, (3, 3)), bias, padding=1, mask=mask)
 
 
 def straightforward(net: RefSRNet, lr: torch.Tensor, ref: torch.Tensor) -> torch.Tensor:
@@ -33,12 +34,7 @@ def straightforward(net: RefSRNet, lr: torch.Tensor, ref: torch.Tensor) -> torch
     x, y = (place[None] for place in (index % width, index // width))
     matches = as_matches(score[None], x, y, torch.zeros_like(x), [described], 3)
     with patch.object(aggregation, "deformable_convolution", deformable_by_torchvision):
-        return restored(net, lr, net.encoder(ref), matches)
-
-
-def restored(net: RefSRNet, lr: torch.Tensor, maps: list[torch.Tensor], matches: Matches) -> torch.Tensor:
-    "`net.restore`, in the memory format of its input."
-    return net.restore(lr, maps, matches)
+        return net.restore(lr, net.encoder(ref), matches)
 
 
 def difference(a: torch.Tensor, b: torch.Tensor) -> str:
@@ -61,13 +57,12 @@ def measure(h: int, w: int, repeats: int) -> list[list]:
         "ours, reference encoded before": lambda: net(lr, encoded),
         "ours, bfloat16 convolutions": lambda: under(bfloat16, lambda: net(lr, ref)),
     }
-    rows = []
+    rows, base = [], None
     for name, way in ways.items():
-        if name != "straightforward":
-            net.to(memory_format=torch.channels_last)
-        time = fastest(lambda: result.update({name: way()}), repeats)
-        base = time if name == "straightforward" else base
-        rows.append([name, f"{time:.2f}", f"{base / time:.1f}", f"{extra_memory(way):.0f}", difference(result[name], result["straightforward"])])
+        time, memory = fastest(lambda: result.update({name: way()}), repeats), extra_memory(way)
+        base = base or time
+        rows.append([name, f"{time:.2f}", f"{base / time:.1f}", f"{memory:.0f}", difference(result[name], result["straightforward"])])
+        net.to(memory_format=torch.channels_last)
     return rows
 
 
@@ -104,8 +99,10 @@ if __name__ == "__main__":
     parser = ArgumentParser()
     parser.add_argument("--large", action="store_true")
     torch.set_grad_enabled(False)
-    print(machine())
+    text = machine()
     for h, w in [(80, 80), (83, 125)] if parser.parse_args().large else [(80, 80)]:
-        print(f"\nLR {w} x {h}, reference {4 * w} x {4 * h}, preset paper\n")
-        print(table("network | s | times faster | extra MB | PSNR against the first, dB", measure(h, w, 2 if h == 80 else 1)), flush=True)
-        print("\n" + table("part of ours | s | %", parts(h, w)), flush=True)
+        text += f"\n\nLR {w} x {h}, reference {4 * w} x {4 * h}, preset `paper`:\n\n"
+        text += table("network | s | times faster | extra MB | PSNR against the first, dB", measure(h, w, 3 if h == 80 else 1))
+        text += "\n\n" + table("part of ours | s | %", parts(h, w))
+    results("model.md").write_text(text + "\n")
+    print(text)

@@ -155,7 +155,7 @@ class _Deformable(torch.autograd.Function):
         for i, index in enumerate([None] * b if ref_index is None else ref_index):
             pictures = [m[i] for m in maps]
             table = _table(pictures, g)
-            d_table = table.new_zeros(len(table), 4 * table.shape[1])
+            d_table = table.new_zeros(len(table), 4 * table.shape[1]) if any(ctx.needs_input_grad[5:]) else None
             for part, (rows, weights, right, down, m) in _chunks(pictures, position[i], modulation[i], index, CHUNK // 2):
                 dy = grad[i].flatten(1)[:, part].T.contiguous()
                 columns = F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights)
@@ -167,11 +167,13 @@ class _Deformable(torch.autograd.Function):
                 d_modulation[i, ..., part] = turned(torch.lerp(above, below, down))
                 d_position[i, ..., 0, part] = turned(torch.lerp(d[1] - d[0], d[3] - d[2], down) * m)
                 d_position[i, ..., 1, part] = turned((below - above) * m)
+                if d_table is None:
+                    continue
                 # bags of one, which multiply rows by numbers twice as fast as a product that is broadcast
                 each = torch.arange(len(rows), dtype=torch.int32).repeat_interleave(4)[:, None]
                 shares = F.embedding_bag(each, d_columns, mode="sum", per_sample_weights=weights.view(-1, 1))
                 d_table.index_add_(0, rows[:, 0].long(), shares.view(len(rows), -1))
-            for d_map, frame in zip(d_maps, _frames(d_table, pictures)):
+            for d_map, frame in zip(d_maps, [] if d_table is None else _frames(d_table, pictures)):
                 frame = rearrange(frame, "h w (g corner c) -> corner (g c) h w", g=g, corner=4)
                 here, before = slice(FRAME, -FRAME), slice(FRAME - 1, -FRAME - 1)
                 d_map[i] = frame[0][:, here, here] + frame[1][:, here, before] + frame[2][:, before, here] + frame[3][:, before, before]
@@ -294,8 +296,10 @@ class DynamicAggregation(nn.Module):
         )
         k = kernel_size**2
         self.look = nn.Sequential(
-            nn.Conv2d(content_channels + channels + (2 if guide == "aligned" else 0), channels, 3, padding=1), nn.LeakyReLU(0.1, inplace=True),
-            nn.Conv2d(channels, channels, 3, padding=1), nn.LeakyReLU(0.1, inplace=True),
+            nn.Conv2d(content_channels + channels + (2 if guide == "aligned" else 0), channels, 3, padding=1),
+            nn.LeakyReLU(0.1, inplace=True),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.LeakyReLU(0.1, inplace=True),
         )
         self.offset_modulation = nn.Conv2d(channels, 3 * k * groups, 3, padding=1)
         self.weight = nn.Parameter(torch.empty(channels, channels, k))

@@ -7,10 +7,12 @@ __all__ = ['PIXEL', 'SHORT', 'SAMPLE', 'UNLIKE', 'NEVER', 'AT_ONCE', 'LEAF', 'CA
            'STEPS', 'FEW', 'coarse_search', 'propagate']
 
 # %% ../nbs/03b_approximate.ipynb #44975c22
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
 import torch
+from einops import rearrange
 from torch.nn import functional as F
 
 from .exact import as_matches, check_maps, exact_search, patch_masks
@@ -33,7 +35,7 @@ def _principal_axes(rows: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.
     return mean, torch.linalg.eigh(rows.T @ rows)[1].flip(1)[:, :size]
 
 # %% ../nbs/03b_approximate.ipynb #c6ec7e62
-def _short_patches(maps: list[torch.Tensor], scales: list[torch.Tensor], k: int) -> list[torch.Tensor]:
+def _short_patches(maps: list[torch.Tensor], scales: list[torch.Tensor], k: int) -> Iterator[torch.Tensor]:
     "Maps (c, h, w) of descriptors as (d + 1, h - k + 1, w - k + 1): coordinates of patches, and last their product with the mean patch."
     count = SAMPLE // len(maps)
     chosen = [_spread(scale.numel(), count, scale.device) for scale in scales]
@@ -45,7 +47,8 @@ def _short_patches(maps: list[torch.Tensor], scales: list[torch.Tensor], k: int)
     weight = torch.cat([axes.T, mean[None]]).unflatten(1, (-1, k, k))
     weight = torch.cat([weight, torch.zeros_like(weight[:, :1])], 1)
     weight[-1, -1] = 1
-    return [F.conv2d(short.pop(0)[None], weight, F.pad(-(mean @ axes), (0, 1)))[0] for _ in maps]
+    for _ in maps:  # one after the other, because they are large
+        yield F.conv2d(short.pop(0)[None], weight, F.pad(-(mean @ axes), (0, 1)))[0]
 
 
 def _some_patches(x: torch.Tensor, k: int, count: int) -> torch.Tensor:  # (about count, c * k * k)
@@ -92,18 +95,18 @@ class _Space:
 
 def _space(query: torch.Tensor, refs: list[torch.Tensor], scales: list[torch.Tensor], masks: list, k: int) -> _Space:
     "Short vectors for a query (c, h, w), references (c, H, W) and masks (H - k + 1, W - k + 1) or None of forbidden patches."
-    here, *there = _short_patches([query, *refs], scales, k)
+    short = _short_patches([query, *refs], scales, k)
+    here = next(short)
     here[-1] = 1
-    size, patches = tuple(here.shape[1:]), here.flatten(1).T.contiguous()
-    del here  # a short vector for each patch is large, too: no more than one copy
-    for x, mask in zip(there, masks):
+    table = here.new_zeros(max(ref.shape[1] for ref in refs), sum(ref.shape[2] for ref in refs), len(here))
+    table[..., -1], left = NEVER, 0
+    for ref, mask, x in zip(refs, masks, short):
         x[-1] = UNLIKE * x[-1] - (1 - UNLIKE) / 2 * x[:-1].square().sum(0)
         if mask is not None:
             x[-1].masked_fill_(mask, NEVER)
-    bias = _side_by_side([F.pad(x[-1], (0, k - 1, 0, k - 1), value=NEVER) for x in there], NEVER)
-    there = _side_by_side([F.pad(there.pop(0), (0, k - 1, 0, k - 1)) for _ in refs])
-    there[-1] = bias
-    return _Space(patches, there.flatten(1).T.contiguous(), size, there.shape[2])
+        table[: x.shape[1], left : left + x.shape[2]] = rearrange(x, "d h w -> h w d")
+        left += ref.shape[2]
+    return _Space(here.flatten(1).T.contiguous(), table.flatten(0, 1), tuple(here.shape[1:]), table.shape[1])
 
 
 def _scales(maps: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -162,7 +165,8 @@ def _thinned(group: torch.Tensor, parts: int) -> torch.Tensor:
 
 
 def _best_of_parts(products: torch.Tensor, parts: int) -> tuple[torch.Tensor, torch.Tensor]:  # (n, parts) and (n, parts)
-    "Maximum of equal parts of each row (to four digits) and its column. The column takes the place of the last bits: torch is slow where it has to keep track of an index."
+    "Maximum of equal parts of each row (to four digits) and its column."
+    # the column takes the place of the last bits, because torch is slow where it has to keep track of an index
     columns = torch.arange(products.shape[1], dtype=torch.int32, device=products.device)
     marked = products.view(torch.int32).bitwise_and_(-CAP).bitwise_or_(columns).view(torch.float32)
     best = marked.unflatten(1, (parts, -1)).amax(-1)
@@ -204,7 +208,7 @@ def _cosines(
     k: int,
 ) -> torch.Tensor:  # (n, candidates)
     "What candidates really score."
-    (h, w), width, wide, several = space.size, space.width, query.shape[2], place.shape[1]
+    w, width, wide, several = space.size[1], space.width, query.shape[2], place.shape[1]
     scale, ref_scale = scales[0], _side_by_side(scales[1:])
     patch = torch.arange(len(place), device=place.device)
     patch = patch // w * wide + patch % w
@@ -247,9 +251,10 @@ def coarse_search(
     patch_size: int = 3,  # odd; patches of this many cells squared are compared
     forbidden: list[torch.Tensor] | None = None,  # (b, H, W) of each reference, True where no patch may be centred
 ) -> Matches:
-    """The most similar reference patch for every query patch, or one that is nearly as similar: like `exact_search`, but in time that grows about as the number of cells.
+    """The most similar reference patch for every query patch, or one that is nearly as similar.
 
-    Scores are exact. Small maps are searched exactly. Raises `ValueError` as `exact_search` does."""
+    Like `exact_search`, but in time that grows about as the number of cells. Scores are exact.
+    Small maps are searched exactly. Raises `ValueError` as `exact_search` does."""
     check_maps(query, refs, patch_size)
     masks = patch_masks(refs, forbidden, patch_size)
     if query[0, 0].numel() * sum(ref[0, 0].numel() for ref in refs) <= SMALL:
@@ -301,10 +306,11 @@ def propagate(
     masks = patch_masks(refs, forbidden, patch_size)
     if start.position.shape != (len(query), 2, *query.shape[2:]):
         raise ValueError(
-            f"start has positions {tuple(start.position.shape)}, but the query {tuple(query.shape)} needs {(len(query), 2, *query.shape[2:])}."
+            f"start has positions {tuple(start.position.shape)}, but the query {tuple(query.shape)} needs "
+            f"{(len(query), 2, *query.shape[2:])}."
         )
     if start.ref_index is not None and start.ref_index.max() >= len(refs):
-        raise ValueError(f"start lies in {start.ref_index.max() + 1} references, but there are {len(refs)}: give the same ones, in the same order.")
+        raise ValueError(f"start lies in {start.ref_index.max() + 1} references, but there are {len(refs)}: give the same ones.")
     found = []
     for n in range(len(query)):
         maps = [query[n].float(), *(ref[n].float() for ref in refs)]

@@ -31,7 +31,8 @@ def upscale_command(args: Namespace) -> None:
     from c2m_blocks.inference import upscale_file
 
     say(f"upscaling {args.lr} with {f'{len(args.ref)} reference(s)' if args.ref else 'no reference'} by {args.model}")
-    out = upscale_file(args.lr, args.ref, args.output, args.model, args.force)
+    options = dict(tile=args.tile, max_memory=args.max_memory, search=args.search)
+    out = upscale_file(args.lr, args.ref, args.output, args.model, args.force, **options)
     say(f"written to {out}")
 
 # %% ../nbs/40_cli.ipynb #efedc927
@@ -104,6 +105,10 @@ def _parser() -> ArgumentParser:
     sub.add_argument("--no-ref", action="store_true", help="go without a reference")
     default = ".png, .jpg or .webp (default: LR_x4.png, beside LR)"
     sub.add_argument("-o", "--output", metavar="OUT", type=Path, help=default)
+    auto = "how matches are sought: every place, or nearly as good and much faster (default: exact up to about a minute)"
+    sub.add_argument("--search", choices=("auto", "exact", "coarse"), default="auto", help=auto)
+    sub.add_argument("--max-memory", metavar="AMOUNT", help="restore in tiles so that pictures and features take about this much: 2GB")
+    sub.add_argument("--tile", metavar="N", type=int, help="restore in tiles of N x N pixels of LR; the result is the same")
     sub = command("match", match_command, "Draw which part of a reference each part of a picture matches.")
     sub.add_argument("lr", metavar="LR", type=Path, help="the picture")
     sub.add_argument("--ref", metavar="REF", type=Path, required=True, help="the reference")
@@ -136,7 +141,7 @@ def main(
         if isinstance(error, (MemoryError, RuntimeError)):
             if isinstance(error, RuntimeError) and "memory" not in message:  # that is how torch says it
                 raise
-            message = "There is not enough memory for pictures of this size: make them smaller."
+            message = "There is not enough memory for pictures of this size: set --max-memory, or make them smaller."
         print(f"c2m: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

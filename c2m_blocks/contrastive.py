@@ -145,6 +145,8 @@ class Described:
 class ContrastiveMatcher(nn.Module):
     """Find for every LR pixel its place in the reference (sections 3.1 and 3.6, eq. 4). `matcher(lr, ref)` gives `Matches`.
 
+    Several references come as a list, are searched together, and may have different sizes.
+
     For the paper's network pass `VGGFeatures("vgg16", layers=("conv3_1",))` as encoder."""
 
     def __init__(
@@ -213,8 +215,9 @@ class ContrastiveMatcher(nn.Module):
     ) -> Matches:  # on the LR picture's grid
         check_image(lr, "lr")
         refs = [x if isinstance(x, Described) else self.describe(x) for x in (ref if isinstance(ref, list) else [ref])]
-        query, every = self._padded(self.describe_query(lr, lr_up)), refs[0].cuts.shape[1] // self.phases
-        cuts = [cut for x in refs for cut in rearrange(x.cuts[:, ::every, ::every], "b y x h w c -> (y x) b c h w")]
+        query, n = self._padded(self.describe_query(lr, lr_up)), refs[0].cuts.shape[1]
+        every = n // self.phases
+        cuts = [rearrange(ref.cuts[:, y, x], "b h w c -> b c h w") for ref in refs for y, x in product(range(0, n, every), repeat=2)]
         options = dict(precision=self.precision, compile=self.compile_search) if self.search == "exact" else {}
         found = match_patches(query, cuts, self.patch_size, self.search, **options)
         number = torch.zeros_like(found.score, dtype=torch.long) if found.ref_index is None else found.ref_index
@@ -234,10 +237,10 @@ class ContrastiveMatcher(nn.Module):
         r, (h, w) = self.patch_size // 2, query.shape[2:]
         here = torch.arange(h * w, device=query.device).view(h, w)[: h - 2 * r, : w - 2 * r]
         inner, pixel, score = (..., slice(r, h - r), slice(r, w - r)), pixel.clone(), torch.zeros_like(pixel[:, 0])
-        for n, (row, i) in product(range(len(query)), enumerate(refs)):
-            chosen = index[n][inner] == row
+        for n, (i, ref) in product(range(len(query)), enumerate(refs)):
+            chosen = index[n][inner] == i
             first = (pixel[n][inner][:, chosen] - 4 * r).long()
-            first, best = refine_matches(first, units(query[n]), i.cuts[n], here[chosen], self.patch_size, self.refine)
+            first, best = refine_matches(first, units(query[n]), ref.cuts[n], here[chosen], self.patch_size, self.refine)
             pixel[n][inner][:, chosen] = (first + 4 * r).to(pixel)
             score[n][inner][chosen] = best
         return pixel, score

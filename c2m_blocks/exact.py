@@ -67,8 +67,8 @@ def _fast_float32(device: torch.device):
         backend.fp32_precision = before
 
 # %% ../nbs/03a_exact.ipynb #ec3cdfc7
-ROWS = 6  # of the query that are new in a tile
-SIDE = {"cpu": 80}  # of a tile along the other axes, cells; on other devices:
+ROWS = 4  # of the query that are new in a tile
+SIDE = {"cpu": 112}  # of a tile along the other axes, cells; on other devices:
 SIDE_ELSEWHERE = 160
 KEEP, MARGIN = 4, 0.005  # candidates of a patch that are scored again after rough products: how many, and how far from the best
 
@@ -108,8 +108,8 @@ def _tiles(
     stride: int,
     side: int,
     dtype: torch.dtype,
-) -> Iterator[tuple[torch.Tensor, tuple[slice, slice], tuple[slice, slice]]]:  # products of cells, patches of the query and of the reference
-    "The products of all cells that patches need, tile by tile and each in the place of the last."
+) -> Iterator[tuple[torch.Tensor, tuple[slice, slice], tuple[slice, slice]]]:
+    "The products of all cells, tile by tile and each in the place of the last; for which patches of the query and of the reference."
     e, rows, device = k - 1, max(ROWS, k - 1), ref.scale.device
     n, m = (size - e for size in query.scale.shape)
     N, M = ((size - k) // stride + 1 for size in ref.scale.shape)

@@ -36,7 +36,7 @@ def tile_for(
     refs: list[torch.Tensor],  # (b, 3, H, W)
     max_memory: str | int,  # for all that is computed: "2GB"
 ) -> int | None:  # LR pixels; None if no tiles are needed
-    "The largest tile for which the features of the references, the result and the restoration of a tile fit into a limit. Raises `ValueError` if none does."
+    "The largest tile for which features, result and its restoration fit into a limit. Raises `ValueError` if none does."
     widths = zip(net.encoder.channels, (16, 4, 1))
     features = sum(ref[:, 0].numel() for ref in refs) * sum(4 * channels / pixels for channels, pixels in widths)
     fixed, each = int(features + 2 * 4 * 48 * lr[:, 0].numel()), len(lr) * net.memory()
@@ -46,7 +46,7 @@ def tile_for(
     smallest = SMALLEST_TILE + 2 * net.reach()
     if free < each * smallest**2:
         need = -(-(fixed + each * smallest**2) // UNITS["MB"])
-        raise ValueError(f"max_memory is {max_memory}, but these pictures take at least {need}MB: allow that, or make the references smaller.")
+        raise ValueError(f"max_memory is {max_memory}, but these pictures take at least {need}MB: allow that, or make references smaller.")
     return int((free / each) ** 0.5) - 2 * net.reach()
 
 # %% ../nbs/30_inference.ipynb #af3fd401

@@ -6,7 +6,7 @@
 __all__ = ['cell_grid', 'Matches', 'best_of']
 
 # %% ../nbs/03_matching.ipynb #b5eaf2ec
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 import torch

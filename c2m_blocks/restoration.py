@@ -103,7 +103,8 @@ class Reference:
 class RefSRNet(nn.Module, ModelHubMixin, library_name="c2m_blocks", license="apache-2.0", pipeline_tag="image-to-image"):
     """Reference-based super-resolution by four (Fig. 3 of the paper). `net(lr, ref)`; the result is not clamped.
 
-    Tiles of the restoration overlap so far that the result does not depend on them; matches are always sought in the whole picture. The matcher gets no gradient from here (a search has none) and is frozen; it is trained on its own."""
+    Tiles of the restoration overlap so far that the result does not depend on them; matches are always sought in the whole picture.
+    The matcher gets no gradient from here (a search has none) and is frozen; it is trained on its own."""
 
     def __init__(
         self,
@@ -134,7 +135,7 @@ class RefSRNet(nn.Module, ModelHubMixin, library_name="c2m_blocks", license="apa
     def forward(
         self,
         lr: torch.Tensor,  # (b, 3, h, w) RGB in [0, 1]
-        ref: "torch.Tensor | Reference | list[torch.Tensor | Reference] | None" = None,  # (b, 3, H, W) of any size, encoded or not, several, or none
+        ref: torch.Tensor | Reference | list[torch.Tensor | Reference] | None = None,  # (b, 3, H, W) of any size, or several
         lr_up: torch.Tensor | None = None,  # (b, 3, 4h, 4w): the enlarged LR picture for the matcher, if you have it
         matches: Matches | None = None,  # if they were found before
         tile: int | None = None,  # restore squares of so many LR pixels one after another, which takes less memory and more time
@@ -199,7 +200,7 @@ class RefSRNet(nn.Module, ModelHubMixin, library_name="c2m_blocks", license="apa
     def match(
         self,
         lr: torch.Tensor,  # (b, 3, h, w)
-        refs: "list[torch.Tensor | Reference]",  # each (b, 3, H, W)
+        refs: list[torch.Tensor | Reference],  # each (b, 3, H, W)
         lr_up: torch.Tensor | None = None,  # (b, 3, 4h, 4w)
     ) -> Matches:
         "Where the LR picture's pixels are in the references."
@@ -218,7 +219,7 @@ class RefSRNet(nn.Module, ModelHubMixin, library_name="c2m_blocks", license="apa
     def encode_reference(
         self,
         ref: torch.Tensor,  # (b, 3, H, W)
-    ) -> "Reference":  # to be given in its place
+    ) -> Reference:  # to be given in its place
         "All that can be computed from a reference alone, once for many LR pictures."
         check_image(ref, "ref")
         describe = getattr(self.matcher, "describe", lambda ref: ref)

@@ -9,11 +9,10 @@ __all__ = ['match_patches', 'refine_matches']
 from itertools import product
 
 import torch
-from torch.nn import functional as F
 
 from .approximate import coarse_search, propagate
 from .exact import exact_search, patch_products
-from .matching import Matches, cell_grid
+from .matching import Matches
 
 # %% ../nbs/03c_search.ipynb #25c6efc6
 def match_patches(
@@ -34,7 +33,8 @@ def match_patches(
     refs = [ref] if isinstance(ref, torch.Tensor) else list(ref)
     masks = [forbidden] if isinstance(forbidden, torch.Tensor) else forbidden
     if (start is not None) != (search == "propagate"):
-        raise ValueError(f"search is {search!r} and start is {'given' if start else 'missing'}: 'propagate' needs a start, others have none.")
+        given = "given" if start else "missing"
+        raise ValueError(f"search is {search!r} and start is {given}: 'propagate' needs a start, the others have none.")
     if search == "exact":
         return exact_search(query, refs, patch_size, stride, masks, precision, compile)
     if (stride, precision, compile) != (1, "float32", False):

@@ -55,6 +55,7 @@ def page(path: Path):
     for i, cell in enumerate(nb.cells):
         if cell.cell_type == "markdown":
             cell.source = re.sub(rf"\.\./({'|'.join(TEXTS)})\)", r"\1)", linked(cell.source))
+            cell.source = cell.source.replace("](../benchmarks/README.md)", "](benchmarks.md)")
         elif call := re.match(r"show_doc\(([\w.]+)", cell.source):
             nb.cells[i] = mk_cell(described(call[1], f"c2m_blocks.{module[1]}"), "markdown")
     return nb

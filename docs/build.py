@@ -1,4 +1,5 @@
 """Build the site: `python docs/build.py`, then open `docs/_build/html/index.html`. A warning is an error."""
+import re
 import shutil
 import sys
 
@@ -20,6 +21,7 @@ def write_pages(folder):
     shutil.copytree(ROOT / "nbs", folder, ignore=shutil.ignore_patterns(".*", "_*"))
     for text in TEXTS:
         shutil.copy(ROOT / text, folder)
+    write_benchmarks(folder)
     for notebook in folder.rglob("*.ipynb"):
         nb = page(ROOT / "nbs" / notebook.relative_to(folder))
         if notebook == folder / "index.ipynb":
@@ -27,8 +29,17 @@ def write_pages(folder):
         write_nb(nb, notebook)
 
 
+def write_benchmarks(folder):
+    "The benchmarks' page with their tables in it."
+    benchmarks = ROOT / "benchmarks"
+    text = (benchmarks / "README.md").read_text().replace("](../nbs/", "](")
+    text = re.sub(r"^\[.*\]\((results/\S+)\)$", lambda link: (benchmarks / link[1]).read_text(), text, flags=re.M)
+    (folder / "benchmarks.md").write_text(text)
+    shutil.copytree(benchmarks / "results", folder / "results", ignore=shutil.ignore_patterns("*.md"))
+
+
 def contents(folder):
-    for caption, pattern in {"Blocks": "[0-9]*.ipynb", "Tutorials": "tutorials/*.ipynb", "Project": "C*.md"}.items():
+    for caption, pattern in {"Blocks": "[0-9]*.ipynb", "Tutorials": "tutorials/*.ipynb", "Project": "[Cb]*.md"}.items():
         if pages := sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.glob(pattern)):
             yield CONTENTS.format(caption=caption, pages="\n".join(pages))
 
