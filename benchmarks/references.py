@@ -1,6 +1,8 @@
-"""What a second and a third reference are good for.
+"""What several references are good for.
 
-    python benchmarks/references.py PHOTOS   # a folder; references of a photo are the three that follow it by name
+    python benchmarks/references.py PAIRS   # a folder with NAME_input.png and NAME_ref.png
+
+One reference is cut into three strips, as if three photos showed a third of the scene each. The network gets one of them, two, all three, and the whole.
 """
 
 from argparse import ArgumentParser
@@ -10,35 +12,33 @@ import torch
 from common import results, table
 
 from c2m_blocks import psnr, read_image
+from c2m_blocks.evaluation import folder_pairs
 from c2m_blocks.resample import bicubic_pil
 from c2m_blocks.weights import RefSRNet
 
-COUNT = 16  # photos, spread over the folder
-MOST = 3  # references
+COUNT = 12  # pairs, spread over the folder
 
 
-def measure(photos: list[Path], net: RefSRNet) -> torch.Tensor:  # (photos, 1 + MOST): PSNR-Y with 0, 1, 2, 3 references
-    rows = []
-    for i in range(0, len(photos) - MOST, max(1, len(photos) // COUNT)):
-        hr, *refs = (read_image(photo) for photo in photos[i : i + 1 + MOST])
-        hr = hr[..., : hr.shape[2] // 4 * 4, : hr.shape[3] // 4 * 4]
-        lr = bicubic_pil(hr, 0.25)
-        rows.append([psnr(net(lr, refs[:n] or None).clamp(0, 1), hr, border=4).item() for n in range(1 + MOST)])
-    return torch.tensor(rows)
+def references(ref: torch.Tensor) -> dict[str, list[torch.Tensor]]:
+    left, middle, right = ref.tensor_split(3, dim=3)
+    return {"none": [], "middle": [middle], "middle, left": [middle, left], "middle, left, right": [middle, left, right], "whole": [ref]}
+
+
+def measure(pair: tuple[Path, Path], net: RefSRNet) -> dict[str, float]:  # PSNR-Y
+    hr, ref = map(read_image, pair)
+    hr = hr[..., : hr.shape[2] // 4 * 4, : hr.shape[3] // 4 * 4]
+    lr = bicubic_pil(hr, 0.25)
+    return {name: psnr(net(lr, refs or None).clamp(0, 1), hr, border=4).item() for name, refs in references(ref).items()}
 
 
 if __name__ == "__main__":
     parser = ArgumentParser()
-    parser.add_argument("photos", type=Path)
+    parser.add_argument("pairs", type=Path)
     torch.set_grad_enabled(False)
-    photos = sorted(path for path in parser.parse_args().photos.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
-    values = measure(photos, RefSRNet.from_pretrained("c2m-tiny").eval())
-    gains = (values[:, 1:] - values[:, :-1]).min(0).values
-    rows = [
-        [n, f"{values[:, n].mean():.2f}", f"{gains[n - 1]:+.2f}" if n else ""]
-        for n in range(1 + MOST)
-    ]
-    text = f"{len(values)} photos, PSNR on MATLAB luma, border 4.\n\n"
-    text += table("references | PSNR-Y, dB, mean | least gain of a photo over one reference less, dB", rows)
+    pairs = list(folder_pairs(parser.parse_args().pairs).values())
+    net = RefSRNet.from_pretrained("c2m-tiny").eval()
+    measured = [measure(pair, net) for pair in pairs[:: max(1, len(pairs) // COUNT)][:COUNT]]
+    rows = [[name, f"{sum(m[name] for m in measured) / len(measured):.2f}"] for name in measured[0]]
+    text = f"{len(measured)} pairs, PSNR on MATLAB luma, border 4.\n\n" + table("references | PSNR-Y, dB", rows)
     results("references.md").write_text(text + "\n")
     print(text)

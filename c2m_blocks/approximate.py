@@ -122,7 +122,8 @@ KEEP = 4  # candidates that are kept for a patch
 
 def _nearest(rows: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
     "The centre at the least distance from each row, by all numbers but the last."
-    return torch.addmm(centres[:, -1], rows[:, :-1], centres[:, :-1].T).argmax(1)
+    near = [torch.addmm(centres[:, -1], part[:, :-1], centres[:, :-1].T).argmax(1) for part in rows.split(2048)]
+    return torch.cat(near)
 
 
 def _centres(rows: torch.Tensor, count: int) -> torch.Tensor:  # (count, d + 1)
@@ -140,7 +141,7 @@ def _centres(rows: torch.Tensor, count: int) -> torch.Tensor:  # (count, d + 1)
 def _look_up(space: _Space, probes: int, keep: int) -> tuple[torch.Tensor, torch.Tensor]:  # (n, keep) places and their scores, best first
     "The places most like each patch of the query among those of the `probes` groups it is nearest to."
     usable, n = space.usable(), len(space.query)
-    count = max(1, len(usable) // LEAF)
+    count = max(1, min(len(usable) // LEAF, int(2 * len(usable) ** 0.5)))  # or finding the groups would take the most time
     probes = min(probes, count)
     each = max(FOUND, -(-keep // probes))
     centres = _centres(space.table[usable[_spread(len(usable), 32 * count, usable.device)]], count)
