@@ -2,7 +2,8 @@
 
     python benchmarks/references.py PAIRS   # a folder with NAME_input.png and NAME_ref.png
 
-One reference is cut into three strips, as if three photos showed a third of the scene each. The network gets one of them, two, all three, and the whole.
+One reference is cut into three strips, as if three photos showed a third of the scene each. The network gets one of them, two,
+all three, and the whole.
 """
 
 from argparse import ArgumentParser
