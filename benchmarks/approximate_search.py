@@ -41,7 +41,7 @@ def ways(query: torch.Tensor, ref: torch.Tensor, before: Matches | None) -> dict
     return {
         "exact": lambda: match_patches(query, ref, compile=True),
         "coarse": lambda: match_patches(query, ref, search="coarse"),
-        "propagate, from the query one cell further on": lambda: match_patches(query, ref, search="propagate", start=before),
+        "propagate": lambda: match_patches(query, ref, search="propagate", start=before),
     }
 
 
@@ -63,14 +63,14 @@ def at_size(pairs: list, h: int, w: int, matcher: ContrastiveMatcher) -> dict[st
 
 
 def plot(times: dict[str, dict[int, float]], path: Path) -> None:
-    fig, ax = plt.subplots(figsize=(6, 4))
+    fig, ax = plt.subplots(figsize=(6, 4), layout="constrained")
     for name, points in times.items():
         ax.loglog(points.keys(), points.values(), "o-", label=name)
     n = torch.tensor([6e3, 2.7e5])
     for power, label in ((1, "linear"), (2, "quadratic")):
         ax.loglog(n, 0.05 * (n / n[0]) ** power, "k:", lw=0.8)
         ax.annotate(label, (n[1], 0.05 * (n[1] / n[0]) ** power), fontsize=8, ha="right", va="bottom")
-    ax.set_xlabel("positions of the query, and of the reference"), ax.set_ylabel("seconds"), ax.legend(), ax.grid(alpha=0.3)
+    ax.set_xlabel("positions of the query, and of the reference"), ax.set_ylabel("seconds"), ax.legend(loc="upper left"), ax.grid(alpha=0.3)
     fig.savefig(path, dpi=150, bbox_inches="tight")
 
 
