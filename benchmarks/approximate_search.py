@@ -15,7 +15,7 @@ from matplotlib import pyplot as plt
 from torch.nn import functional as F
 
 from c2m_blocks import ContrastiveMatcher, Matches, VGGFeatures, aee, match_patches, psnr, read_image
-from c2m_blocks.evaluation import folder_pairs
+from c2m_blocks.data import folder_pairs
 from c2m_blocks.resample import bicubic_pil
 from c2m_blocks.weights import ASSETS, RefSRNet
 

@@ -13,7 +13,7 @@ import torch
 from common import results, table
 
 from c2m_blocks import psnr, read_image
-from c2m_blocks.evaluation import folder_pairs
+from c2m_blocks.data import folder_pairs
 from c2m_blocks.resample import bicubic_pil
 from c2m_blocks.weights import RefSRNet
 

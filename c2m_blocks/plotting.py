@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # %% auto #0
-__all__ = ['FIGURES', 'draw_matches', 'compare', 'save_figure']
+__all__ = ['FIGURES', 'draw_matches', 'compare', 'draw_curves', 'save_figure']
 
 # %% ../nbs/32_plotting.ipynb #01da11d6
 def _figure(width: float, height: float) -> Figure:
@@ -123,6 +123,28 @@ def _where_different(pictures: torch.Tensor, crops: int, size: int) -> list[tupl
         places.append((x, y))
         spread[max(0, y - size) : y + size, max(0, x - size) : x + size] = -1
     return places
+
+# %% ../nbs/32_plotting.ipynb #a03082e7
+def draw_curves(
+    rows: list[dict],  # with `step` and what was measured there, see `read_metrics`
+) -> Figure:
+    "Losses and figures of a training against its steps."
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in ("step", "waited")]
+    columns = min(3, max(1, len(names)))
+    figure = _figure(4 * columns, 2.6 * -(-max(1, len(names)) // columns))
+    axes = figure.subplots(-(-max(1, len(names)) // columns), columns, squeeze=False).flat
+    for ax, name in zip(axes, names):
+        steps, values = zip(*((row["step"], row[name]) for row in rows if name in row))
+        dense = len(values) > 50
+        ax.plot(steps, values, ".-" if not dense else "-", alpha=0.3 if dense else 1, linewidth=1)
+        if dense:
+            width = len(values) // 20
+            mean = torch.tensor(values).unfold(0, width, 1).mean(1)
+            ax.plot(steps[width - 1 :], mean, color="C0")
+        ax.set_title(name, fontsize=9), ax.set_xlabel("step", fontsize=8), ax.grid(alpha=0.3)
+    for ax in list(axes)[len(names) :]:
+        ax.set_axis_off()
+    return figure
 
 # %% ../nbs/32_plotting.ipynb #4e42438f
 FIGURES = (".png", ".pdf", ".svg", ".jpg", ".webp")
