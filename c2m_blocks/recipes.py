@@ -11,6 +11,7 @@ __all__ = ['STAGES', 'Recipe', 'recipe_numbers', 'write_recipe', 'read_recipe', 
 import json
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from itertools import product
 from pathlib import Path
@@ -23,7 +24,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from .contrastive import ContrastiveMatcher, TripletMarginLoss, correspondences
+from .contrastive import ContrastiveMatcher, TooFewCorrespondences, TripletMarginLoss, correspondences
 from .core import read_image
 from .data import PhotoPairs, SyntheticPairs, album_pairs, find_photos, folder_pairs, listed_pairs, moved_corners, random_view
 from .distillation import CorrelationDistiller
@@ -40,7 +41,7 @@ class Recipe:
 
     data: str = ""  # what to learn from: a folder of photos; for restorers pairs as well (a CSV with hr and ref, a folder with input/ and ref/)
     validate: str = ""  # folder of pairs, NAME_input.png and NAME_ref.png, to measure on now and then; empty: none
-    network: str = "paper"  # or "paper_light", "c2m-tiny"
+    network: str = "paper"  # "paper", "paper_light" or "c2m-tiny"
     pretrained: bool = True  # the paper's VGGs start from their ImageNet weights
     start: str = ""  # weights to begin with: a folder that a run of this stage wrote, or a bundled name; empty: fresh ones
     size: int = 160  # side of the crops of hr and ref, pixels
@@ -191,19 +192,18 @@ class MatcherObjective(nn.Module):
             teacher.requires_grad_(False)
 
     def forward(self, batch: dict, step: int = 0, turn: str = "net") -> tuple[dict[str, torch.Tensor], dict]:
-        homography, ref_image = batch["homography"], batch["ref"]
+        homography, ref_image, losses = batch["homography"], batch["ref"], {}
         query = self.trained.describe_query(batch["lr"], batch["hr"] if self.sharp else None)
-        losses = {}
         if self.volume:
             losses["volume"] = correspondence_loss(self.trained, query, ref_image, homography, (step % 2, step // 2 % 2))
-        if not self.volume or self.teacher is not None:
-            ref = self.trained.describe_ref(ref_image)
+        ref = None if self.volume and self.teacher is None else self.trained.describe_ref(ref_image)
         if not self.volume:
-            losses["margin"] = self.distiller.margin(query, ref, homography)
+            losses["margin"] = _or_nothing(lambda: self.distiller.margin(query, ref, homography), query)
         if self.teacher is not None:
             with torch.no_grad():
                 known = self.teacher.describe_query(batch["lr"], batch["hr"]), self.teacher.describe_ref(ref_image)
-            losses["kl"] = self.distiller.weight * self.distiller.divergence((query, ref), known, homography)
+            kl = _or_nothing(lambda: self.distiller.divergence((query, ref), known, homography), query)
+            losses["kl"] = self.distiller.weight * kl
         return losses | dict(total=sum(losses.values())), {}
 
     def turns(self, step: int) -> tuple[str, ...]:
@@ -212,6 +212,14 @@ class MatcherObjective(nn.Module):
     def groups(self, lr: float) -> dict[str, list[dict]]:
         "The parameters of each turn, with their rates."
         return {"net": [dict(params=list(self.trained.parameters()), lr=lr)]}
+
+
+def _or_nothing(loss: Callable[[], torch.Tensor], query: torch.Tensor) -> torch.Tensor:
+    "A loss, or zero for an unlucky batch that teaches nothing: that must not end the night."
+    try:
+        return loss()
+    except TooFewCorrespondences:
+        return 0 * query.sum()
 
 # %% ../nbs/33_recipes.ipynb #afb5d93f
 @dataclass(frozen=True)
@@ -359,7 +367,7 @@ class Restore(Recipe):
         guide = load_matcher("c2m-tiny")
         if self.album:
             pairs = PhotoPairs(album_pairs(find_photos(data, size), guide), guide, size, self.seed)
-        elif data.is_file() or all((data / name).is_dir() for name in ("input", "ref")):
+        elif data.suffix == ".csv" or all((data / name).is_dir() for name in ("input", "ref")):
             pairs = PhotoPairs(listed_pairs(data), guide, size, self.seed)
         elif any(data.glob("*_input.png")):
             pairs = PhotoPairs(folder_pairs(data), guide, size, self.seed)

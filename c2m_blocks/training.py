@@ -33,6 +33,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from .core import atomically, seed_everything
+from .data import folder_pairs
 from .plotting import draw_curves, save_figure
 from .recipes import Recipe, write_recipe
 
@@ -162,10 +163,10 @@ def _accelerator(recipe: Recipe, run: Path, trackers: tuple[str, ...]):
         accelerator = Accelerator(
             mixed_precision=recipe.precision, log_with=list(trackers) or None, project_dir=run, kwargs_handlers=[options]
         )
-    except ImportError as error:
-        raise ValueError(f"A tracker is missing ({error}): pip install it, or choose another.") from None
+    except ValueError:
+        raise ValueError(f"There is no tracker {' or '.join(trackers)}: take tensorboard, or another that accelerate knows.") from None
     if missing := set(trackers) - {str(getattr(kind, "value", kind)) for kind in accelerator.log_with}:
-        raise ValueError(f"There is no tracker {missing.pop()!r} here: pip install 'c2m_blocks[train]' brings tensorboard.")
+        raise ValueError(f"The tracker {missing.pop()} is not installed: pip install 'c2m_blocks[train]' brings tensorboard.")
     return accelerator
 
 
@@ -273,6 +274,8 @@ def train(
     state, main = load_checkpoint(run / "checkpoints") if resume else None, accelerator.is_main_process
     if state:
         _check_recipe(recipe, state, accelerator.num_processes)
+    if recipe.validate:
+        folder_pairs(recipe.validate)  # whether there are any is to be known now, not when they are needed
     pairs = recipe.dataset()
     seed_everything(recipe.seed)
     objective = recipe.objective().train()
