@@ -86,7 +86,8 @@ def train_command(args: Namespace) -> None:
     from c2m_blocks.training import train
 
     stage, given = STAGES[args.stage], vars(args)
-    changes = {name: tuple(given[name]) if isinstance(given[name], list) else given[name] for name in recipe_numbers(stage) if name in given}
+    changes = {name: given[name] for name in recipe_numbers(stage) if name in given}
+    changes = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
     run = args.output or Path("runs") / args.stage
     written = args.recipe or (run / "recipe.toml" if args.resume and (run / "recipe.toml").exists() else None)
     if written:
@@ -159,7 +160,8 @@ def _parser(training: bool = True) -> ArgumentParser:
     figure = dict(default=Path("c2m_demo.png"), help="the figure (default: %(default)s)")
     sub.add_argument("-o", "--output", metavar="FIG", type=Path, **figure)
     about = "Train a stage of C2-Matching on a folder of photos."
-    sub = commands.add_parser("train", help=about, description=f"{about} The numbers of the recipe are the small network's unless others are given.")
+    description = f"{about} The numbers of the recipe are those for the small network; --network paper takes the paper's."
+    sub = commands.add_parser("train", help=about, description=description)
     if training:
         from c2m_blocks.recipes import STAGES
 

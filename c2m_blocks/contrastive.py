@@ -103,7 +103,9 @@ class TripletMarginLoss(nn.Module):
         found = [(i, *correspondences(m, *sizes, self.ref_cell, self.anchor)) for i, m in enumerate(homography)]
         found = [(i, q, r) for i, q, r in found if len(q) >= self.minimum]
         if not found:
-            raise TooFewCorrespondences(f"No pair of the batch has {self.minimum} correspondences: use larger crops or milder homographies.")
+            raise TooFewCorrespondences(
+                f"No pair of the batch has {self.minimum} correspondences: use larger crops or milder homographies."
+            )
         return found
 
     def distances(

@@ -324,8 +324,8 @@ def album_pairs(
     "The pairs of views of one scene in an album. Raises `ValueError` if there are none."
     pictures = [_small(photo) for photo in photos]
     refs = [matcher.describe(ref) if hasattr(matcher, "describe") else ref for _, ref in pictures]
-    pairs = {}
-    for i, (photo, (lr, _)) in enumerate(tqdm(zip(photos, pictures), "comparing the photos", len(photos), leave=False, delay=2, disable=None)):
+    pairs, bar = {}, tqdm(pictures, "comparing the photos", leave=False, delay=2, disable=None)
+    for i, (photo, (lr, _)) in enumerate(zip(photos, bar)):
         found = [((matcher(lr, ref).coherence() > 0.5).float().mean().item(), j) for j, ref in enumerate(refs) if j != i]
         for part, j in sorted(found, reverse=True)[:most]:
             if part > coherent:

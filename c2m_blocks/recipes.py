@@ -39,7 +39,7 @@ from .weights import load_matcher, save_matcher
 class Recipe:
     "The numbers of a stage. Raises `ValueError` for numbers that make no training."
 
-    data: str = ""  # what to learn from: a folder of photos; for restorers pairs as well (a CSV with hr and ref, a folder with input/ and ref/)
+    data: str = ""  # what to learn from: a folder of photos; for restorers also a CSV of hr and ref, or a folder with input/ and ref/
     validate: str = ""  # folder of pairs, NAME_input.png and NAME_ref.png, to measure on now and then; empty: none
     network: str = "paper"  # "paper", "paper_light" or "c2m-tiny"
     pretrained: bool = True  # the paper's VGGs start from their ImageNet weights
@@ -232,7 +232,8 @@ class Teacher(Recipe):
     corners: float = 10.0  # pixels that corners move by; 0: views of an album (turned, scaled, other colours, things in the way)
 
     small = dict(
-        volume=True, corners=0.0, size=128, steps=2500, lr=2e-3, warmup=100, cosine=True, clip=1.0, ema=0.99, precision="bf16", pretrained=False
+        volume=True, corners=0.0, size=128, steps=2500, lr=2e-3, warmup=100, cosine=True, clip=1.0, ema=0.99, precision="bf16",
+        pretrained=False,
     )
     sharp = True
 
@@ -358,8 +359,8 @@ class Restore(Recipe):
     milestones: tuple[int, ...] = (72_500, 211_000)
 
     small = dict(
-        matcher="c2m-tiny", factors=(1.0, 1.0, 1.0), size=128, steps=20_000, batch=4, lr=8e-4, warmup=100, milestones=(), cosine=True, clip=1.0,
-        precision="bf16", pretrained=False,
+        matcher="c2m-tiny", factors=(1.0, 1.0, 1.0), size=128, steps=20_000, batch=4, lr=8e-4, warmup=100, milestones=(),
+        cosine=True, clip=1.0, precision="bf16", pretrained=False,
     )
 
     def dataset(self) -> Dataset:

@@ -60,7 +60,7 @@ def test_killed_and_resumed(photos, tmp_path):
     assert run(*options, "-o", tmp_path / "whole", "--workers", 0).returncode == 0
     parts = tmp_path / "parts"
     for after in ("0000002.pt", "0000006.pt"):
-        process = subprocess.Popen(command(*options, "-o", parts, "--resume", "--workers", 1), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(command(*options, "-o", parts, "--resume", "--workers", 1), stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 120
         while not (parts / "checkpoints" / after).exists() and time.monotonic() < deadline:
             time.sleep(0.02)

@@ -1,0 +1,82 @@
+"""Kill a training at random moments, resume it each time, and compare it with one that was left alone, to the bit.
+
+    python benchmarks/kill_training.py             # 20 kills, some minutes
+    python benchmarks/kill_training.py --kills 100 --stage restore
+
+Needs Linux or macOS. The photos are crops of the bundled pair, so that anyone can run it.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from argparse import ArgumentParser
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from c2m_blocks.weights import ASSETS
+
+STEPS = 60
+
+
+def command(stage: str, photos: Path, run: Path) -> list[str]:
+    options = ["--data", photos, "--size", 64, "--batch", 2, "--steps", STEPS, "--save-every", 1, "--workers", 1, "--track", "-o", run]
+    options += ["--l1-steps", 20] if stage == "restore-gan" else []
+    return [sys.executable, "-m", "c2m_blocks", "train", stage, *map(str, options)]
+
+
+def latest(run: Path) -> int:
+    "The step of the last checkpoint."
+    return max((int(file.stem) for file in (run / "checkpoints").glob("*.pt")), default=0)
+
+
+def main(stage: str, kills: int, seed: int) -> None:
+    chance = random.Random(seed)
+    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    with TemporaryDirectory() as folder:
+        photos, whole, parts = (Path(folder) / name for name in ("photos", "whole", "parts"))
+        photos.mkdir()
+        for file in sorted((ASSETS / "demo").glob("*.png")):
+            for i in range(3):
+                Image.open(file).crop((80 * i, 0, 80 * i + 220, 220)).save(photos / f"{file.stem}_{i}.png")
+        start = time.perf_counter()
+        subprocess.run(command(stage, photos, whole), check=True, **quiet)
+        took, done, at = time.perf_counter() - start, 0, []
+        while done < kills:
+            process = subprocess.Popen([*command(stage, photos, parts), "--resume"], **quiet)
+            before = latest(parts)
+            # anywhere from the import of torch to some steps after the last checkpoint, so that the run gets on slowly
+            moment = chance.uniform(0, took / 3)
+            try:
+                process.wait(moment)
+                break  # it came to its end
+            except subprocess.TimeoutExpired:
+                os.kill(process.pid, signal.SIGKILL)
+                process.wait()
+            done += 1
+            at.append(latest(parts))
+            print(f"kill {done:3}: after {moment:5.1f} s, at step {before} -> {at[-1]}", flush=True)
+            if at[-1] >= STEPS - 1:
+                break
+        resumed = subprocess.run([*command(stage, photos, parts), "--resume"], **quiet)
+        if resumed.returncode:
+            sys.exit(resumed.stderr.decode())
+        a, b = (load_file(run / "model" / "model.safetensors") for run in (whole, parts))
+        different = [name for name in a if not torch.equal(a[name], b[name])]
+        print(f"{done} kills of `{stage}`, {STEPS} steps: {'bit-identical' if not different else f'{len(different)} weights differ'}")
+        sys.exit(bool(different))
+
+
+if __name__ == "__main__":
+    parser = ArgumentParser()
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--stage", default="restore-gan", choices=["teacher", "student", "restore", "restore-gan"])
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    main(args.stage, args.kills, args.seed)

@@ -1,0 +1,142 @@
+"""Does it learn what the paper says it learns? Small networks, trained equally long, three seeds.
+
+    python benchmarks/learning.py --photos PHOTOS --pairs PAIRS --jobs 2     # about two hours on two cores
+
+PHOTOS is a folder to train on, PAIRS one with NAME_input.png and NAME_ref.png to measure on. What is done already is not done again,
+so that it can be cut off and called again. The notebook `35_learning` shows what is written to benchmarks/results/learning.json.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from argparse import ArgumentParser
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from common import results
+from torch import nn
+
+from c2m_blocks import aggregation
+from c2m_blocks.aggregation import PatchSwap
+from c2m_blocks.core import read_image
+from c2m_blocks.data import BANDS, SyntheticPairs, controlled_view, folder_pairs, random_view
+from c2m_blocks.evaluation import evaluate_pair
+from c2m_blocks.metrics import psnr
+from c2m_blocks.recipes import Restore, Student, Teacher, matching_error
+from c2m_blocks.restoration import RefSRNet
+from c2m_blocks.training import read_metrics, train
+
+SEEDS = (0, 1, 2)
+MATCHER, RESTORER = dict(steps=600, size=128, batch=8, workers=0), dict(steps=400, size=96, batch=4, workers=0)
+# the restorers differ in a part from the full one: the student with its teacher, dynamic aggregation, gate
+ARMS = {
+    "matcher": ("untrained", "teacher", "student alone", "student with teacher"),
+    "restorer": ("full", "student alone", "untrained matcher", "patch swap", "no gate"),
+}
+
+
+class Swapped(Restore):
+    "A restorer that copies patches instead of aggregating."
+
+    def net(self) -> RefSRNet:
+        net = super().net()
+        return RefSRNet(net.matcher, net.encoder, [PatchSwap() for _ in range(3)], net.config["channels"], net.config["blocks"])
+
+
+def train_and_measure(kind: str, arm: str, seed: int, photos: Path, pairs: Path, runs: Path) -> dict:
+    "One arm, in this process; with its curve."
+    torch.set_num_threads(1)
+    matcher = lambda name: str(runs / f"matcher, {name}, {seed}" / "model")
+    run, shared = runs / f"{kind}, {arm}, {seed}", dict(data=str(photos), seed=seed)
+    if kind == "matcher":
+        stage, sharp = (Teacher, True) if arm == "teacher" else (Student, False)
+        teacher = dict(teacher=matcher("teacher")) if arm == "student with teacher" else {}
+        recipe = stage.preset("c2m-tiny", **shared, **MATCHER, **teacher)
+        if arm == "untrained":
+            torch.manual_seed(seed)
+            return dict(figures=matchers_figures(recipe.matcher(), pairs, sharp), curve=[])
+        figures = matchers_figures(train(recipe, run, resume=True), pairs, sharp)
+    else:
+        if arm == "no gate":
+            aggregation.trust = torch.ones_like
+        known = {"student alone": matcher("student alone"), "untrained matcher": ""}.get(arm, matcher("student with teacher"))
+        stage = Swapped if arm == "patch swap" else Restore
+        recipe = stage.preset("c2m-tiny", **shared, **RESTORER | dict(matcher=known))
+        figures = restorers_figures(train(recipe, run, resume=True), pairs)
+    loss = "volume" if kind == "matcher" else "l1"
+    return dict(figures=figures, curve=[(row["step"], row[loss]) for row in read_metrics(run)])
+
+
+def views() -> dict[str, partial]:
+    "The views of an album, and those of a controlled degree, by name."
+    bands = {f"{kind} {band}": partial(controlled_view, **{kind: limits}) for kind, of in BANDS.items() for band, limits in of.items()}
+    return {"album": random_view} | bands
+
+
+def items(pairs: Path, view) -> list[dict]:
+    "A crop of each picture of the pairs, with a view of it as its reference."
+    known = SyntheticPairs([file for pair in folder_pairs(pairs).values() for file in pair], 160, view, altered=False, unrelated=0, seed=9)
+    return [known[i] for i in range(len(known))]
+
+
+def matchers_figures(matcher: nn.Module, pairs: Path, sharp: bool) -> dict:
+    errors = {name: matching_error(matcher, items(pairs, view), sharp) for name, view in views().items()}
+    return {f"{figure}, {name}": value for name, error in errors.items() for figure, value in error.items()}
+
+
+def restorers_figures(net: RefSRNet, pairs: Path) -> dict:
+    "PSNR-Y on the pairs, with their own reference, another one and none, and on the controlled views."
+    net.matcher.search, files, rows = "coarse", list(folder_pairs(pairs).values()), []
+    for i, (hr, ref) in enumerate(files):
+        other = files[(i + 7) % len(files)][1]
+        rows.append(evaluate_pair(net, read_image(hr), {"none": None, "own": read_image(ref), "unrelated": read_image(other)}))
+    figures = {column: float(np.mean([row[column] for row in rows])) for column in rows[0]}
+    figures["worst loss to an unrelated one"] = max(row["none"] - row["unrelated"] for row in rows)
+    with torch.inference_mode():
+        for name, view in views().items():
+            pictures = items(pairs, view)[::2]
+            values = [psnr(net(x["lr"][None], x["ref"][None]).clamp(0, 1), x["hr"][None], border=4).item() for x in pictures]
+            figures[f"psnr, {name}"] = float(np.mean(values))
+    return figures
+
+
+def main(args) -> None:
+    "Each arm in a process of its own, several at a time; teachers before their students, matchers before restorers."
+    args.runs.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    file = lambda kind, arm, seed: args.runs / f"{kind}, {arm}, {seed}.json"
+
+    def call(what: tuple[str, str, int]) -> None:
+        if not file(*what).exists():
+            places = ["--photos", args.photos, "--pairs", args.pairs, "--runs", args.runs]
+            subprocess.run([sys.executable, __file__, "--one", *map(str, what), *map(str, places)], check=True, env=environment)
+            print(", ".join(map(str, what)), flush=True)
+
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for part in (("matcher", ARMS["matcher"][:3]), ("matcher", ARMS["matcher"][3:]), ("restorer", ARMS["restorer"])):
+            list(pool.map(call, [(part[0], arm, seed) for seed in SEEDS for arm in part[1]]))
+    measured = [
+        dict(kind=kind, arm=arm, seed=seed, **json.loads(file(kind, arm, seed).read_text()))
+        for kind, arms in ARMS.items() for arm in arms for seed in SEEDS
+    ]
+    results("learning.json").write_text(json.dumps(measured) + "\n")
+
+
+if __name__ == "__main__":
+    parser = ArgumentParser()
+    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--pairs", type=Path, required=True)
+    parser.add_argument("--runs", type=Path, default=Path("runs/learning"))
+    parser.add_argument("--jobs", type=int, default=2, help="processes at a time, of one thread each")
+    parser.add_argument("--one", nargs=3, metavar=("KIND", "ARM", "SEED"), help="only this arm, in this process")
+    args = parser.parse_args()
+    if args.one:
+        kind, arm, seed = args.one
+        done = train_and_measure(kind, arm, int(seed), args.photos, args.pairs, args.runs)
+        (args.runs / f"{kind}, {arm}, {seed}.json").write_text(json.dumps(done))
+    else:
+        main(args)
