@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from itertools import product
 from pathlib import Path
 
 import numpy as np
