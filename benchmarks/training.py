@@ -51,7 +51,7 @@ if __name__ == "__main__":
     parser = ArgumentParser()
     parser.add_argument("photos", type=Path)
     photos = parser.parse_args().photos
-    header = "stage | plain, pairs/s | bfloat16 and channels-last, pairs/s | times faster | the whole loop with 2 workers, pairs/s | waiting for data, %"
+    header = "stage | plain, pairs/s | bfloat16, channels-last | times faster | the loop with 2 workers, pairs/s | waiting for data, %"
     text = machine() + ", network `c2m-tiny`\n\n" + table(header, [measure(name, photos) for name in STAGES])
     results("training.md").write_text(text + "\n")
     print(text)
