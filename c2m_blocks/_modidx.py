@@ -28,7 +28,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'c2m_blocks.aggregation._chunks': ('aggregation.html#_chunks', 'c2m_blocks/aggregation.py'),
                                         'c2m_blocks.aggregation._frames': ('aggregation.html#_frames', 'c2m_blocks/aggregation.py'),
                                         'c2m_blocks.aggregation._layout': ('aggregation.html#_layout', 'c2m_blocks/aggregation.py'),
-                                        'c2m_blocks.aggregation._near': ('aggregation.html#_near', 'c2m_blocks/aggregation.py'),
                                         'c2m_blocks.aggregation._samples': ('aggregation.html#_samples', 'c2m_blocks/aggregation.py'),
                                         'c2m_blocks.aggregation._table': ('aggregation.html#_table', 'c2m_blocks/aggregation.py'),
                                         'c2m_blocks.aggregation.deformable_convolution': ( 'aggregation.html#deformable_convolution',
