@@ -340,7 +340,7 @@ class DynamicAggregation(nn.Module):
         predicted = predicted.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
         position = predicted[..., : 2 * g * k].unflatten(-1, (g, 2 * k))
         position += rearrange(places, "b k xy h w -> b h w 1 (k xy)").contiguous()
-        modulation = predicted[..., 2 * g * k :].sigmoid()
+        modulation = predicted[..., 2 * g * k :].sigmoid_()
         return rearrange(position, "b h w g (k xy) -> b g k xy h w", k=k), rearrange(modulation, "b h w (g k) -> b g k h w", g=g)
 
     def _scale(self, content: torch.Tensor, matches: Matches) -> int:
