@@ -64,7 +64,7 @@ def _layout(
     maps: list[torch.Tensor],  # (c, H_i, W_i)
     groups: int,
     index: torch.Tensor | None,  # (n,): which map each place reads
-) -> tuple[int, ...] | torch.Tensor:  # width, height, rows in a line, row of the first pixel; (4, n, 1) with an index
+) -> tuple[int, ...] | torch.Tensor:  # width, height, rows in a line, row of the first pixel; (4, n) with an index
     "What it takes to find a map's pixels in the table."
     layout, start = [], 0
     for m in maps:
@@ -72,37 +72,30 @@ def _layout(
         line = (w + 2 * FRAME) * groups
         layout.append((w, h, line, start + FRAME * (line + groups)))
         start += (h + 2 * FRAME) * line
-    return layout[0] if index is None else torch.tensor(layout, dtype=torch.int32, device=index.device)[index].T[..., None]
+    return layout[0] if index is None else torch.tensor(layout, dtype=torch.int32, device=index.device)[index].T
 
 # %% ../nbs/06_aggregation.ipynb #0fb883ea
-def _near(x: torch.Tensor) -> torch.Tensor:
-    "A part of a big tensor next to each other: turning it afterwards is twice as fast. Not if it is in the wanted order."
-    return x.contiguous() if x.stride(-1) == 1 else x
-
-# %% ../nbs/06_aggregation.ipynb #f2acc8aa
 def _samples(
     position: torch.Tensor,  # (g, k, 2, n)
     modulation: torch.Tensor,  # (g, k, n)
     layout: tuple[int, ...] | torch.Tensor,  # of the map or maps
-) -> tuple[torch.Tensor, ...]:  # rows and weights (n * g * k, 4); way to the right and lower corners, modulation (n, g * k)
+) -> tuple[torch.Tensor, ...]:  # rows and weights (n * g * k, 4); way to the right and lower corners, modulation (g * k, n)
     "The four rows of the table that each sample reads (upper left, upper right, lower left, lower right), and their weights."
     g, k = position.shape[:2]
     width, height, line, first = layout
-    at = rearrange(_near(position), "g k xy n -> xy n (g k)").contiguous()
-    at.clamp_(min=-FRAME)
-    at[0].clamp_(max=width), at[1].clamp_(max=height)
-    cell = at.floor()
-    right, down = at.sub_(cell)
-    column, row = cell.int()
-    group = torch.arange(g, dtype=torch.int32).repeat_interleave(k)
-    row = row.mul_(line).add_(column, alpha=g).add_(group + first)
-    rows = torch.stack([row, row + g, row + line, row + (line + g)], -1)
-    modulation = rearrange(_near(modulation), "g k n -> n (g k)").contiguous()
+    x, y = position.flatten(0, 1).unbind(1)
+    modulation = modulation.flatten(0, 1)
+    x, y = x.clamp(min=-FRAME).clamp_(max=width), y.clamp(min=-FRAME).clamp_(max=height)
+    column, row = x.floor(), y.floor()
+    right, down = x.sub_(column), y.sub_(row)
+    group = torch.arange(g, dtype=torch.int32).repeat_interleave(k)[:, None]
+    row = row.int().mul_(line).add_(column.int(), alpha=g).add_(group + first)
     below = modulation * down
     above = modulation - below
     above_right, below_right = above * right, below * right
-    weights = torch.stack([above - above_right, above_right, below - below_right, below_right], -1)
-    return rows.view(-1, 4), weights.view(-1, 4), right, down, modulation
+    beside = lambda *corners: torch.stack([x.T for x in corners], -1).view(-1, 4)
+    rows = beside(row, row + g, row + line, row + (line + g))
+    return rows, beside(above - above_right, above_right, below - below_right, below_right), right, down, modulation
 
 # %% ../nbs/06_aggregation.ipynb #7131c42e
 CHUNK = 2**20  # sampled values that are alive at a time: 4 MB, which stay in the cache
@@ -148,7 +141,7 @@ class _Deformable(torch.autograd.Function):
     def backward(ctx, grad):
         position, modulation, weight, ref_index, *maps = ctx.saved_tensors
         b, g, k = position.shape[:3]
-        turned = lambda x: rearrange(x, "n (g k) -> g k n", g=g)
+        taps = lambda x: rearrange(x, "(g k) n -> g k n", g=g)
         kernel = rearrange(weight, "o (g c) k -> o (g k c)", g=g).contiguous()
         d_position, d_modulation = torch.empty_like(position).flatten(-2), torch.empty_like(modulation).flatten(-2)
         d_kernel, d_maps = torch.zeros_like(kernel), [torch.zeros_like(m) for m in maps]
@@ -162,11 +155,11 @@ class _Deformable(torch.autograd.Function):
                 d_kernel.addmm_(dy.T, columns.view(len(dy), -1))
                 d_columns = (dy @ kernel).view(len(rows), -1)
                 corners = table.index_select(0, rows.flatten()).view(len(rows), 4, -1)
-                d = (corners @ d_columns[..., None]).view(*m.shape, 4).unbind(-1)
+                d = rearrange(corners @ d_columns[..., None], "(n taps) corner 1 -> corner taps n", taps=g * k)
                 above, below = torch.lerp(d[0], d[1], right), torch.lerp(d[2], d[3], right)
-                d_modulation[i, ..., part] = turned(torch.lerp(above, below, down))
-                d_position[i, ..., 0, part] = turned(torch.lerp(d[1] - d[0], d[3] - d[2], down) * m)
-                d_position[i, ..., 1, part] = turned((below - above) * m)
+                d_modulation[i, ..., part] = taps(torch.lerp(above, below, down))
+                d_position[i, ..., 0, part] = taps(torch.lerp(d[1] - d[0], d[3] - d[2], down) * m)
+                d_position[i, ..., 1, part] = taps((below - above) * m)
                 if d_table is None:
                     continue
                 # bags of one, which multiply rows by numbers twice as fast as a product that is broadcast
@@ -347,7 +340,7 @@ class DynamicAggregation(nn.Module):
         predicted = predicted.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
         position = predicted[..., : 2 * g * k].unflatten(-1, (g, 2 * k))
         position += rearrange(places, "b k xy h w -> b h w 1 (k xy)").contiguous()
-        modulation = predicted[..., 2 * g * k :].sigmoid()
+        modulation = predicted[..., 2 * g * k :].sigmoid_()
         return rearrange(position, "b h w g (k xy) -> b g k xy h w", k=k), rearrange(modulation, "b h w (g k) -> b g k h w", g=g)
 
     def _scale(self, content: torch.Tensor, matches: Matches) -> int:
