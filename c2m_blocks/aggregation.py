@@ -138,6 +138,7 @@ class _Deformable(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @torch.autocast("cpu", enabled=False)  # as it is when the loss is computed, wherever the gradient is asked for
     def backward(ctx, grad):
         position, modulation, weight, ref_index, *maps = ctx.saved_tensors
         b, g, k = position.shape[:3]
