@@ -7,7 +7,7 @@ __all__ = ['PIXEL', 'SHORT', 'SAMPLE', 'UNLIKE', 'NEVER', 'AT_ONCE', 'LEAF', 'CA
            'STEPS', 'FEW', 'coarse_search', 'propagate']
 
 # %% ../nbs/03b_approximate.ipynb #44975c22
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
@@ -15,7 +15,7 @@ import torch
 from einops import rearrange
 from torch.nn import functional as F
 
-from .exact import as_matches, check_maps, exact_search, patch_masks
+from .exact import as_matches, check_maps, exact_search, patch_masks, patch_norms, unit_scale
 from .matching import Matches
 
 # %% ../nbs/03b_approximate.ipynb #f58d5605
@@ -107,12 +107,6 @@ def _space(query: torch.Tensor, refs: list[torch.Tensor], scales: list[torch.Ten
         table[: x.shape[1], left : left + x.shape[2]] = rearrange(x, "d h w -> h w d")
         left += ref.shape[2]
     return _Space(here.flatten(1).T.contiguous(), table.flatten(0, 1), tuple(here.shape[1:]), table.shape[1])
-
-
-def _scales(maps: list[torch.Tensor]) -> list[torch.Tensor]:
-    "One over the length of each descriptor, 0 for one of zeros."
-    lengths = [x.norm(dim=0) for x in maps]
-    return [torch.where(length > 0, 1 / length.clamp(min=1e-12), 0) for length in lengths]
 
 # %% ../nbs/03b_approximate.ipynb #99c7be09
 LEAF, CAP = 256, 1024  # patches of a group on average, and at most that are looked at in one (more of them are all alike)
@@ -224,9 +218,8 @@ def _cosines(
             a, b = patch[part] + i * wide + j, (place[part] + i * width + j).clamp(max=len(there) - 1)
             seen = there.index_select(0, b.flatten()).view(*b.shape, -1).mul_(here.index_select(0, a)[:, None])
             total[part] += seen.sum(2) * scale.flatten()[a, None] * ref_scale.flatten()[b]
-    norm = lambda s: F.avg_pool2d((s > 0).float()[None], k, stride=1)[0].mul(k * k).sqrt() + 1e-5
-    norms = _side_by_side([F.pad(norm(s), (0, k - 1, 0, k - 1), value=1) for s in scales[1:]], 1.0)
-    return total / norms.flatten()[place] / norm(scale).flatten()[:, None]
+    norms = _side_by_side([F.pad(patch_norms(s, k), (0, k - 1, 0, k - 1), value=1) for s in scales[1:]], 1.0)
+    return total / norms.flatten()[place] / patch_norms(scale, k).flatten()[:, None]
 
 # %% ../nbs/03b_approximate.ipynb #779626be
 def _decide(query, refs, scales, space, place, score, k) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -238,6 +231,23 @@ def _decide(query, refs, scales, space, place, score, k) -> tuple[torch.Tensor, 
     x, y = place % space.width, place // space.width
     index = torch.bucketize(x, starts[1:], right=True)
     return tuple(part.view(space.size) for part in (best, x - starts[index], y, index))
+
+
+def _picture_by_picture(
+    query: torch.Tensor,  # (b, c, h, w)
+    refs: list[torch.Tensor],  # (b, c, H, W) each
+    forbidden: list[torch.Tensor] | None,  # (b, H, W) of each
+    k: int,
+    candidates: Callable[[_Space, int], tuple[torch.Tensor, torch.Tensor]],  # places (patches, any number) and scores for a picture
+) -> Matches:
+    "The best of the candidates that a function finds for each picture of a batch."
+    masks, found = patch_masks(refs, forbidden, k), []
+    for n in range(len(query)):
+        maps = [query[n].float(), *(ref[n].float() for ref in refs)]
+        scales = [unit_scale(x) for x in maps]
+        space = _space(maps[0], maps[1:], scales, [None if mask is None else mask[n] for mask in masks], k)
+        found.append(_decide(maps[0], maps[1:], scales, space, *candidates(space, n), k))
+    return as_matches(*(torch.stack(parts) for parts in zip(*found)), refs, k)
 
 # %% ../nbs/03b_approximate.ipynb #3ee549cc
 SMALL = 4096**2  # pairs of cells up to which the exact search is as fast
@@ -257,17 +267,10 @@ def coarse_search(
     Like `exact_search`, but in time that grows about as the number of cells. Scores are exact.
     Small maps are searched exactly. Raises `ValueError` as `exact_search` does."""
     check_maps(query, refs, patch_size)
-    masks = patch_masks(refs, forbidden, patch_size)
     if query[0, 0].numel() * sum(ref[0, 0].numel() for ref in refs) <= SMALL:
         return exact_search(query, refs, patch_size, forbidden=forbidden)
-    found = []
-    for n in range(len(query)):
-        maps = [query[n].float(), *(ref[n].float() for ref in refs)]
-        scales = _scales(maps)
-        space = _space(maps[0], maps[1:], scales, [None if mask is None else mask[n] for mask in masks], patch_size)
-        place, score = _ask_neighbours(space, *_look_up(space, PROBES, KEEP))
-        found.append(_decide(maps[0], maps[1:], scales, space, place, score, patch_size))
-    return as_matches(*(torch.stack(parts) for parts in zip(*found)), refs, patch_size)
+    candidates = lambda space, n: _ask_neighbours(space, *_look_up(space, PROBES, KEEP))
+    return _picture_by_picture(query, refs, forbidden, patch_size, candidates)
 
 # %% ../nbs/03b_approximate.ipynb #9d9256a3
 STEPS = (4, 1)  # cells that neighbours which are asked, and places that are tried, are away
@@ -304,7 +307,6 @@ def propagate(
 
     Raises `ValueError` as `exact_search` does, and if the start is on another grid or in more references."""
     check_maps(query, refs, patch_size)
-    masks = patch_masks(refs, forbidden, patch_size)
     if start.position.shape != (len(query), 2, *query.shape[2:]):
         raise ValueError(
             f"start has positions {tuple(start.position.shape)}, but the query {tuple(query.shape)} needs "
@@ -312,18 +314,14 @@ def propagate(
         )
     if start.ref_index is not None and start.ref_index.max() >= len(refs):
         raise ValueError(f"start lies in {start.ref_index.max() + 1} references, but there are {len(refs)}: give the same ones.")
-    found = []
-    for n in range(len(query)):
-        maps = [query[n].float(), *(ref[n].float() for ref in refs)]
-        scales = _scales(maps)
-        space = _space(maps[0], maps[1:], scales, [None if mask is None else mask[n] for mask in masks], patch_size)
-        place, score = _look_up(space, 1, FEW)
+
+    def candidates(space: _Space, n: int) -> tuple[torch.Tensor, torch.Tensor]:
         first = _start_places(start, n, refs, space, patch_size)
-        place, score = _offer(space, place, score, first)
+        place, score = _offer(space, *_look_up(space, 1, FEW), first)
         for step in STEPS:
             place, score = _ask_neighbours(space, place, score, step)
             place, score = _try_around(space, place, score, step)
         first_score = space.score(torch.arange(len(first), device=first.device), first[:, 0])
-        place, score = torch.cat([place, first], 1), torch.cat([score, first_score[:, None]], 1)
-        found.append(_decide(maps[0], maps[1:], scales, space, place, score, patch_size))
-    return as_matches(*(torch.stack(parts) for parts in zip(*found)), refs, patch_size)
+        return torch.cat([place, first], 1), torch.cat([score, first_score[:, None]], 1)
+
+    return _picture_by_picture(query, refs, forbidden, patch_size, candidates)
