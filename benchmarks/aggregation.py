@@ -6,6 +6,7 @@
 
 import sys
 import time
+from functools import partial
 
 import torch
 from common import extra_memory, machine, results, table
@@ -44,7 +45,12 @@ def by_grid_sample(x, position, modulation, weight):
     return rearrange(rearrange(weight, "o c k -> o (c k)") @ columns, "b o (h w) -> b o h w", h=h)
 
 
-FORMS = {"torchvision": by_torchvision, "grid_sample": by_grid_sample, "ours": deformable_convolution}
+FORMS = {
+    "torchvision": by_torchvision,
+    "grid_sample": by_grid_sample,
+    "ours": deformable_convolution,
+    "compiled": partial(deformable_convolution, compile=True),
+}
 
 
 def inputs(c, g, k, h, w, spread):
@@ -79,15 +85,15 @@ def measure(case, back):
     return [
         f"{case}: {c}, {g}, {k}, {h} x {w}, {'forward + backward' if back else 'forward'}",
         *(f"{t:.0f}" for t in ms.values()),
-        *(f"{ms[form] / ms['ours']:.1f}" for form in ("torchvision", "grid_sample")),
+        *(f"{ms['torchvision'] / ms[form]:.1f}" for form in ("grid_sample", "ours", "compiled")),
         " / ".join(f"{m:.0f}" for m in memory),
         f"{error:.0e}",
     ]
 
 
 if __name__ == "__main__":
-    header = "case: channels, groups, taps, size | torchvision ms | grid_sample ms | ours ms "
-    header += "| torchvision / ours | grid_sample / ours | extra MB of each | error"
+    header = "case: channels, groups, taps, size | torchvision ms | grid_sample ms | ours ms | ours, compiled ms "
+    header += "| times faster than torchvision: grid_sample | ours | ours, compiled | extra MB of each | error"
     text = f"{machine()}\n\n" + table(header, [measure(case, back) for case in sys.argv[1:] or CASES for back in (False, True)])
     results("aggregation.md").write_text(text + "\n")
     print(text)

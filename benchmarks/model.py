@@ -23,7 +23,7 @@ from c2m_blocks.aggregation import tap_positions
 from c2m_blocks.exact import as_matches
 
 
-def deformable_by_torchvision(refs, position, modulation, weight, bias=None, ref_index=None):
+def deformable_by_torchvision(refs, position, modulation, weight, bias=None, ref_index=None, compile=False):
     plain = tap_positions(3, *position.shape[-2:], position)
     offset = (position - plain).flip(3).flatten(1, 3)
     mask = modulation.flatten(1, 2).contiguous()
@@ -40,6 +40,13 @@ def straightforward(net: RefSRNet, lr: torch.Tensor, ref: torch.Tensor) -> torch
         return net.restore(lr, net.encoder(ref), matches)
 
 
+def compiled(net: RefSRNet) -> None:
+    "Switch on what can be compiled."
+    net.matcher.compile_search = True
+    for stage in net.stages:
+        stage.aggregator.compile_samples = True
+
+
 def difference(a: torch.Tensor, b: torch.Tensor) -> str:
     "PSNR of one result against the other, dB."
     return f"{-10 * torch.log10((a - b).square().mean()).item():.1f}"
@@ -53,7 +60,7 @@ def measure(h: int, w: int, repeats: int) -> list[list]:
     torch.manual_seed(0)
     plain = RefSRNet.preset("paper").eval()
     net = deepcopy(plain).to(memory_format=torch.channels_last)
-    net.matcher.compile_search = True
+    compiled(net)
     bfloat16, encoded = torch.autocast("cpu", torch.bfloat16), net.encode_reference(ref)
     ways = {
         "straightforward": lambda: straightforward(plain, lr, ref),
@@ -98,7 +105,7 @@ def parts(h: int, w: int) -> list[list]:
     torch.manual_seed(0)
     lr, ref = torch.rand(1, 3, h, w), torch.rand(1, 3, 4 * h, 4 * w)
     net = RefSRNet.preset("paper").eval().to(memory_format=torch.channels_last)
-    net.matcher.compile_search = True
+    compiled(net)
     described, maps = net.matcher.describe(ref), net.features(ref)
     matches = net.matcher(lr, described)
     with patch.object(aggregation, "deformable_convolution", lambda refs, position, *rest, **more: refs[0]):

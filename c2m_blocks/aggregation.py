@@ -6,7 +6,8 @@
 __all__ = ['FRAME', 'CHUNK', 'sample_at', 'deformable_convolution', 'tap_positions', 'trust', 'DynamicAggregation', 'PatchSwap']
 
 # %% ../nbs/06_aggregation.ipynb #96308e51
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 
 import torch
 from einops import rearrange, repeat
@@ -97,8 +98,13 @@ def _samples(
     rows = beside(row, row + g, row + line, row + (line + g))
     return rows, beside(above - above_right, above_right, below - below_right, below_right), right, down, modulation
 
+# %% ../nbs/06_aggregation.ipynb #240e9896
+@cache
+def _compiled_samples():
+    return torch.compile(lambda *tile: _samples(*tile)[:2], dynamic=True)
+
 # %% ../nbs/06_aggregation.ipynb #7131c42e
-CHUNK = 2**20  # sampled values that are alive at a time: 4 MB, which stay in the cache
+CHUNK = 2**21  # sampled values that are alive at a time: 8 MB, which stay in the cache
 
 
 def _chunks(
@@ -107,6 +113,7 @@ def _chunks(
     modulation: torch.Tensor,  # (g, k, h, w)
     index: torch.Tensor | None,  # (h, w)
     values: int,  # about so many in the columns of a chunk
+    samples: Callable = _samples,  # or a compiled form
 ) -> Iterator[tuple[slice, tuple[torch.Tensor, ...]]]:
     "The places of one picture, chunk by chunk, and their samples."
     g, k = position.shape[:2]
@@ -116,22 +123,22 @@ def _chunks(
     for start in range(0, position.shape[-1], n):
         part = slice(start, start + n)
         layout = _layout(maps, g, None if index is None else index.flatten()[part])
-        yield part, _samples(position[..., part], modulation[..., part], layout)
+        yield part, samples(position[..., part], modulation[..., part], layout)
 
 # %% ../nbs/06_aggregation.ipynb #b8b9af5a
 class _Deformable(torch.autograd.Function):
     "Deformable convolution by a table of pixels, with bounded memory in both directions."
 
     @staticmethod
-    def forward(ctx, position, modulation, weight, bias, ref_index, *maps):
+    def forward(ctx, position, modulation, weight, bias, ref_index, compile, *maps):
         ctx.save_for_backward(position, modulation, weight, ref_index, *maps)
         b, g, _, _, h, w = position.shape
         kernel = rearrange(weight, "o (g c) k -> (g k c) o", g=g).contiguous()
-        y = weight.new_empty(b, h * w, len(weight))
+        y, samples = weight.new_empty(b, h * w, len(weight)), _compiled_samples() if compile else _samples
         for i, index in enumerate([None] * b if ref_index is None else ref_index):
             pictures = [m[i] for m in maps]
             table = _table(pictures, g)
-            for part, (rows, weights, *_) in _chunks(pictures, position[i], modulation[i], index, CHUNK):
+            for part, (rows, weights, *_) in _chunks(pictures, position[i], modulation[i], index, CHUNK, samples):
                 columns = F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights)
                 torch.addmm(bias, columns.view(-1, len(kernel)), kernel, out=y[i, part])
         return rearrange(y, "b (h w) o -> b o h w", h=h)
@@ -149,8 +156,8 @@ class _Deformable(torch.autograd.Function):
         for i, index in enumerate([None] * b if ref_index is None else ref_index):
             pictures = [m[i] for m in maps]
             table = _table(pictures, g)
-            d_table = table.new_zeros(len(table), 4 * table.shape[1]) if any(ctx.needs_input_grad[5:]) else None
-            for part, (rows, weights, right, down, m) in _chunks(pictures, position[i], modulation[i], index, CHUNK // 2):
+            d_table = table.new_zeros(len(table), 4 * table.shape[1]) if any(ctx.needs_input_grad[6:]) else None
+            for part, (rows, weights, right, down, m) in _chunks(pictures, position[i], modulation[i], index, CHUNK // 4):
                 dy = grad[i].flatten(1)[:, part].T.contiguous()
                 columns = F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights)
                 d_kernel.addmm_(dy.T, columns.view(len(dy), -1))
@@ -172,7 +179,7 @@ class _Deformable(torch.autograd.Function):
                 here, before = slice(FRAME, -FRAME), slice(FRAME - 1, -FRAME - 1)
                 d_map[i] = frame[0][:, here, here] + frame[1][:, here, before] + frame[2][:, before, here] + frame[3][:, before, before]
         d_weight = rearrange(d_kernel, "o (g k c) -> o (g c) k", g=g, k=k)
-        return d_position.view_as(position), d_modulation.view_as(modulation), d_weight, grad.sum((0, 2, 3)), None, *d_maps
+        return d_position.view_as(position), d_modulation.view_as(modulation), d_weight, grad.sum((0, 2, 3)), None, None, *d_maps
 
 # %% ../nbs/06_aggregation.ipynb #0f4afc8b
 def _by_torchvision(
@@ -227,6 +234,7 @@ def deformable_convolution(
     weight: torch.Tensor,  # (c', c, k)
     bias: torch.Tensor | None = None,  # (c',)
     ref_index: torch.Tensor | None = None,  # (b, h, w): which map each place reads; the first if not given
+    compile: bool = False,  # the places on the CPU by torch.compile: takes ten seconds once, needs a C++ compiler
 ) -> torch.Tensor:  # (b, c', h, w), in float32 or the precision of the positions, if that is higher
     "Modulated deformable convolution of K taps at absolute positions (eq. 9; DCNv2 of Zhu et al., 2019)."
     maps = [x] if isinstance(x, torch.Tensor) else list(x)
@@ -240,7 +248,7 @@ def deformable_convolution(
         return _by_grid_sample(*maps, position, modulation, weight, bias)
     if position.is_cuda:
         return _by_torchvision(maps, position, modulation, weight, bias, ref_index)
-    return _Deformable.apply(position, modulation, weight, bias, ref_index, *maps)
+    return _Deformable.apply(position, modulation, weight, bias, ref_index, compile, *maps)
 
 # %% ../nbs/06_aggregation.ipynb #fd5eecf4
 def tap_positions(
@@ -275,6 +283,7 @@ class DynamicAggregation(nn.Module):
         groups: int = 8,  # channels in a group share their offsets
         guide: str = "aligned",  # or "raw", as in the paper: needs a reference of the content's size
         kernel_size: int = 3,  # K = kernel_size squared; 9 in the paper
+        compile: bool = False,  # see `deformable_convolution`
     ):
         super().__init__()
         if guide not in ("aligned", "raw"):
@@ -284,7 +293,7 @@ class DynamicAggregation(nn.Module):
                 f"channels is {channels}, groups {groups}, kernel_size {kernel_size}: groups must divide channels, the kernel be odd."
             )
         self.channels, self.content_channels, self.groups = channels, content_channels, groups
-        self.guide, self.kernel_size = guide, kernel_size
+        self.guide, self.kernel_size, self.compile_samples = guide, kernel_size, compile
         self.config = dict(
             channels=channels, content_channels=content_channels, groups=groups, guide=guide, kernel_size=kernel_size
         )
@@ -327,7 +336,7 @@ class DynamicAggregation(nn.Module):
             seen, share = [content, found, fine.score[:, None], coherence], trust(coherence)
         places = tap_positions(self.kernel_size, h, w, start) + start.new_tensor(fine.origin).view(2, 1, 1) + start
         position, modulation = self._predict(self.look(torch.cat(seen, 1)), places)
-        texture = deformable_convolution(refs, position, modulation, self.weight, self.bias, fine.ref_index)
+        texture = deformable_convolution(refs, position, modulation, self.weight, self.bias, fine.ref_index, self.compile_samples)
         return texture if share is None else share * texture
 
     def _predict(self, guide: torch.Tensor, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

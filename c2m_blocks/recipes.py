@@ -136,12 +136,12 @@ def matching_error(
     sharp: bool = False,  # match the HR picture instead of the LR one
 ) -> dict[str, float]:  # `aee` in pixels of the reference, and the part `within_1px` along each axis
     "How far a matcher is off, on pairs whose correspondences are known."
-    errors = []
+    errors, device = [], next(matcher.parameters()).device
     for item in items:
-        lr, hr, ref = (item[name][None] for name in ("lr", "hr", "ref"))
+        lr, hr, ref = (item[name][None].to(device) for name in ("lr", "hr", "ref"))
         matches = matcher(lr, ref, lr_up=hr) if sharp else matcher(lr, ref)
         query_xy, pixel = correspondences(item["homography"], lr.shape[-2:], ref.shape[-2:], ref_cell=1, anchor=1.5)
-        found = 4 * matches.position[0, :, query_xy[:, 1], query_xy[:, 0]].T
+        found = 4 * matches.position[0].cpu()[:, query_xy[:, 1], query_xy[:, 0]].T
         errors.append(found - pixel)
     errors = torch.cat(errors)
     return dict(aee=errors.norm(dim=1).mean().item(), within_1px=(errors.abs().amax(1) <= 1).float().mean().item())

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from .core import atomically, seed_everything
@@ -155,7 +155,7 @@ def read_metrics(
 def _accelerator(recipe: Recipe, run: Path, trackers: tuple[str, ...]):
     try:
         from accelerate import Accelerator
-        from accelerate.utils import DistributedDataParallelKwargs
+        from accelerate.utils import DistributedDataParallelKwargs, gather_object
     except ImportError:
         raise ValueError("Training needs accelerate: pip install 'c2m_blocks[train]'.") from None
     options = DistributedDataParallelKwargs(find_unused_parameters=True)  # a pair without a reference uses no aggregation
@@ -167,7 +167,7 @@ def _accelerator(recipe: Recipe, run: Path, trackers: tuple[str, ...]):
         raise ValueError(f"There is no tracker {' or '.join(trackers)}: take tensorboard, or another that accelerate knows.") from None
     if missing := set(trackers) - {str(getattr(kind, "value", kind)) for kind in accelerator.log_with}:
         raise ValueError(f"The tracker {missing.pop()} is not installed: pip install 'c2m_blocks[train]' brings tensorboard.")
-    return accelerator
+    return accelerator, gather_object
 
 
 @contextmanager
@@ -225,13 +225,6 @@ def _take_turn(accelerator, module: nn.Module, optimiser, given: list[dict], ste
     return total if turn == "net" else {name: value for name, value in total.items() if name != "total"}
 
 
-def _of_all(accelerator, value: torch.Tensor) -> list[torch.Tensor]:
-    "A tensor of each process."
-    from accelerate.utils import gather_object
-
-    return gather_object([value])
-
-
 def _moved(batch: dict, device: torch.device) -> dict:
     return {name: x.to(device, non_blocking=True) if isinstance(x, torch.Tensor) else x for name, x in batch.items()}
 
@@ -258,6 +251,35 @@ def _publish(recipe: Recipe, network: nn.Module, run: Path) -> None:
     part.rename(run / "model")
 
 # %% ../nbs/34_training.ipynb #11af1baa
+def _random_state(device: torch.device) -> list[torch.Tensor]:
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def _set_random_state(states: list[torch.Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states[0])
+    if device.type == "cuda" and len(states) > 1:
+        torch.cuda.set_rng_state(states[1], device)
+
+
+def _batches(recipe: Recipe, pairs: Dataset, done: int, accelerator) -> Iterator[dict]:
+    "The batches of this process from the step after `done` on."
+    start, stop = done * recipe.accumulate, recipe.steps * recipe.accumulate
+    order = Order(len(pairs), recipe.batch, recipe.seed, start, stop, accelerator.process_index, accelerator.num_processes)
+    # a generator of its own, because a loader draws a number when it starts, which a run that goes on would draw once more
+    options = dict(num_workers=recipe.workers, worker_init_fn=_quiet_worker, generator=torch.Generator())
+    options |= dict(pin_memory=True) if accelerator.device.type == "cuda" else {}
+    options |= dict(prefetch_factor=4) if recipe.workers else {}
+    yield from DataLoader(pairs, batch_sampler=order, **options)
+
+
+def _begin(recipe: Recipe, run: Path, objective: nn.Module, pairs: int, rows: list[dict], accelerator) -> None:
+    "Write down what is going to be done."
+    run.mkdir(parents=True, exist_ok=True)
+    _write(run / "recipe.toml", write_recipe(recipe))
+    _write(run / "run.json", json.dumps(_describe_run(recipe, objective, pairs, accelerator), indent=2) + "\n")
+    _write(run / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+# %% ../nbs/34_training.ipynb #581ff2aa
 def train(
     recipe: Recipe,
     run: str | Path,  # folder of the run
@@ -269,11 +291,14 @@ def train(
     Raises `ValueError` for what can't be trained or resumed, `FloatingPointError` if the loss is no number any more, and on Ctrl-C
     `KeyboardInterrupt`, after a checkpoint was saved."""
     run = Path(run)
-    _check_run(run, resume)
-    accelerator = _accelerator(recipe, run, trackers)
-    state, main = load_checkpoint(run / "checkpoints") if resume else None, accelerator.is_main_process
+    accelerator, gather_object = _accelerator(recipe, run, trackers)
+    main, device, processes = accelerator.is_main_process, accelerator.device, accelerator.num_processes
+    if main:
+        _check_run(run, resume)
+    accelerator.wait_for_everyone()
+    state = load_checkpoint(run / "checkpoints") if resume else None
     if state:
-        _check_recipe(recipe, state, accelerator.num_processes)
+        _check_recipe(recipe, state, processes)
     if recipe.validate:
         folder_pairs(recipe.validate)  # whether there are any is to be known now, not when they are needed
     pairs = recipe.dataset()
@@ -282,7 +307,7 @@ def train(
     optimisers = {turn: torch.optim.Adam(groups) for turn, groups in objective.groups(recipe.lr).items()}
     schedules = {turn: torch.optim.lr_scheduler.LambdaLR(optimiser, recipe.rate) for turn, optimiser in optimisers.items()}
     average = AveragedModel(objective.trained, avg_fn=_averaged(recipe.ema))
-    parts = dict(objective=objective, average=average) | {f"optimiser {t}": o for t, o in optimisers.items()}
+    parts = dict(objective=objective, average=average) | {f"optimiser {turn}": optimiser for turn, optimiser in optimisers.items()}
     parts |= {f"schedule {turn}": schedule for turn, schedule in schedules.items()}
     done, best, rows = 0, None, []
     torch.manual_seed(recipe.seed + 1 + accelerator.process_index)
@@ -290,74 +315,66 @@ def train(
         done, best = state["step"], state["best"]
         for name, part in parts.items():
             part.load_state_dict(state[name])
-        torch.set_rng_state(state["random"][accelerator.process_index])
         rows = [row for row in read_metrics(run) if row["step"] <= done]
+        _set_random_state(state["random"][accelerator.process_index], device)
     module, *prepared = accelerator.prepare(objective, *optimisers.values())
-    average.to(accelerator.device)
+    average.to(device)
     optimisers = dict(zip(optimisers, prepared))
-    if state and accelerator.scaler is not None:
-        accelerator.scaler.load_state_dict(state["scaler"])
+    if accelerator.scaler is not None:
+        parts["scaler"] = accelerator.scaler
+        if state:
+            accelerator.scaler.load_state_dict(state["scaler"])
     if main:
-        run.mkdir(parents=True, exist_ok=True)
-        _write(run / "recipe.toml", write_recipe(recipe))
-        _write(run / "run.json", json.dumps(_describe_run(recipe, objective, len(pairs), accelerator), indent=2) + "\n")
-        _write(run / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    accelerator.init_trackers("log", config={k: str(v) for k, v in _plain(recipe).items()})
+        _begin(recipe, run, objective, len(pairs), rows, accelerator)
+    accelerator.init_trackers("log", config={name: str(value) for name, value in _plain(recipe).items()})
 
     def save(step: int) -> None:
-        random = _of_all(accelerator, torch.get_rng_state())
+        random = gather_object([_random_state(device)])
         if main:
-            state = {name: part.state_dict() for name, part in parts.items()}
-            state |= dict(step=step, recipe=_plain(recipe), best=best, random=random)
-            state |= dict(scaler=accelerator.scaler.state_dict()) if accelerator.scaler is not None else {}
-            save_checkpoint(state, run / "checkpoints", step, recipe.keep, best and best["step"])
+            values = dict(step=step, recipe=_plain(recipe), best=best, random=random)
+            values |= {name: part.state_dict() for name, part in parts.items()}
+            save_checkpoint(values, run / "checkpoints", step, recipe.keep, best and best["step"])
 
-    order = Order(
-        len(pairs), recipe.batch, recipe.seed, done * recipe.accumulate, recipe.steps * recipe.accumulate,
-        accelerator.process_index, accelerator.num_processes,
-    )
-    # a generator of its own, because a loader draws a number when it starts, which a run that goes on would draw once more
-    options = dict(num_workers=recipe.workers, worker_init_fn=_quiet_worker, generator=torch.Generator())
-    options |= dict(pin_memory=True) if accelerator.device.type == "cuda" else {}
-    options |= dict(prefetch_factor=4) if recipe.workers else {}
-    batches = iter(DataLoader(pairs, batch_sampler=order, **options))
-    bar = tqdm(total=recipe.steps, initial=done, disable=None if main else True, unit="step", mininterval=1, dynamic_ncols=True)
+    batches, last = _batches(recipe, pairs, done, accelerator), recipe.steps
+    bar = tqdm(total=last, initial=done, disable=None if main else True, unit="step", mininterval=1, dynamic_ncols=True)
     with bar, _interrupt() as interrupted, open(run / "metrics.jsonl", "a", encoding="utf-8") as metrics:
-        for step in range(done + 1, recipe.steps + 1):
+        for step in range(done + 1, last + 1):
             began = perf_counter()
             given = [next(batches) for _ in range(recipe.accumulate)]
             waited = perf_counter() - began
-            given = [_moved(batch, accelerator.device) for batch in given]
-            losses = {}
+            given = [_moved(batch, device) for batch in given]
+            row = {}
             for turn in objective.turns(step - 1):
-                losses |= _take_turn(accelerator, module, optimisers[turn], given, step - 1, turn, recipe.clip)
+                row |= _take_turn(accelerator, module, optimisers[turn], given, step - 1, turn, recipe.clip)
                 schedules[turn].step()
             average.update_parameters(objective.trained)
             stop = bool(interrupted)
-            if accelerator.num_processes > 1:
-                stop = bool(accelerator.reduce(torch.tensor(float(stop), device=accelerator.device), "max"))
+            if processes > 1:
+                stop = bool(accelerator.reduce(torch.tensor(float(stop), device=device), "max"))
             took = perf_counter() - began
-            seen = recipe.batch * recipe.accumulate * accelerator.num_processes
-            row = dict(step=step, **losses, images_per_s=seen / took, waited=waited / took)
-            bar.set_postfix_str(", ".join([*(f"{k} {v:.4g}" for k, v in losses.items()), f"{seen / took:.1f} images/s"]), refresh=False)
+            row |= dict(images_per_s=recipe.batch * recipe.accumulate * processes / took)
+            bar.set_postfix_str(", ".join(f"{name.replace('_per_s', '/s')} {value:.4g}" for name, value in row.items()), refresh=False)
             bar.update()
-            last = step == recipe.steps
-            if recipe.validate and (step % recipe.validate_every == 0 or last):
-                figures = _validate(accelerator, recipe, average.module, step) if main else {}
+            row |= dict(waited=waited / took)
+            measured = bool(recipe.validate) and (step % recipe.validate_every == 0 or step == last)
+            if measured and main:
+                figures = _validate(accelerator, recipe, average.module, step)
                 row |= figures
-                if main and (best is None or recipe.quality(figures) > best["quality"]):
+                if best is None or recipe.quality(figures) > best["quality"]:
                     best = dict(step=step, quality=recipe.quality(figures))
-            accelerator.log({k: v for k, v in row.items() if k != "step"}, step=step)
-            if main and (step % LOG_EVERY == 0 or len(row) > len(losses) + 3 or last):
-                metrics.write(json.dumps({k: float(f"{v:.6g}") if k != "step" else v for k, v in row.items()}) + "\n")
-                metrics.flush()
-            if step % recipe.save_every == 0 or stop or last or best and best["step"] == step:
+            if step % LOG_EVERY == 0 or measured or step == last:
+                accelerator.log(row, step=step)
+                if main:
+                    metrics.write(json.dumps(dict(step=step) | {name: float(f"{value:.6g}") for name, value in row.items()}) + "\n")
+                    metrics.flush()
+            if step % recipe.save_every == 0 or measured or stop or step == last:
                 save(step)
-            if stop and not last:
+            if stop and step < last:
                 accelerator.end_training()
                 raise KeyboardInterrupt
+    trained = average.module.eval()
     if main:
-        _publish(recipe, average.module.eval(), run)
+        _publish(recipe, trained, run)
         save_figure(draw_curves(read_metrics(run)), run / "curves.png")
     accelerator.end_training()
-    return average.module.eval()
+    return trained
