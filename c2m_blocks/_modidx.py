@@ -395,6 +395,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'c2m_blocks.training._begin': ('training.html#_begin', 'c2m_blocks/training.py'),
                                      'c2m_blocks.training._check_recipe': ('training.html#_check_recipe', 'c2m_blocks/training.py'),
                                      'c2m_blocks.training._check_run': ('training.html#_check_run', 'c2m_blocks/training.py'),
+                                     'c2m_blocks.training._checkpoints': ('training.html#_checkpoints', 'c2m_blocks/training.py'),
                                      'c2m_blocks.training._describe_run': ('training.html#_describe_run', 'c2m_blocks/training.py'),
                                      'c2m_blocks.training._interrupt': ('training.html#_interrupt', 'c2m_blocks/training.py'),
                                      'c2m_blocks.training._moved': ('training.html#_moved', 'c2m_blocks/training.py'),

@@ -79,17 +79,24 @@ def save_checkpoint(
         file.write(data.getbuffer())
         file.flush()
         os.fsync(file.fileno())
-    for old in sorted(folder.glob("*.pt"))[:-keep]:
+    for old in _checkpoints(folder)[:-keep]:
         if best is None or int(old.stem) != best:
             old.unlink()
+    for part in folder.glob(".*.pt"):  # of a process that was killed while it wrote
+        part.unlink()
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    "All of them, the oldest first."
+    return sorted(file for file in folder.glob("*.pt") if file.stem.isdigit())
 
 
 def load_checkpoint(
     folder: Path,
 ) -> dict | None:  # None if there is none
     "The latest checkpoint that is whole; a torn or foreign one is named in a warning. Raises `ValueError` if there are only such."
-    files = sorted(folder.glob("*.pt"), reverse=True)
-    for file in files:
+    files = _checkpoints(folder)
+    for file in reversed(files):
         try:
             with zipfile.ZipFile(file) as archive:
                 whole = archive.testzip() is None
@@ -109,7 +116,7 @@ def _check_run(run: Path, resume: bool) -> None:
         raise ValueError(f"{run} holds something already: go on with it by --resume (resume=True), or choose another folder for the run.")
 
 
-def _check_recipe(recipe: Recipe, state: dict, processes: int) -> None:
+def _check_recipe(recipe: Recipe, state: dict, processes: int, pairs: int) -> None:
     "Only what does not change the result may be changed on the way."
     free = {"data", "validate", "start", "matcher", "teacher", "workers", "save_every", "keep", "validate_every"}
     before, now = state["recipe"], _plain(recipe)
@@ -118,6 +125,8 @@ def _check_recipe(recipe: Recipe, state: dict, processes: int) -> None:
         raise ValueError(f"{name} was {before.get(name)} and is {now[name]}: go on with the recipe of the run, or start another run.")
     if processes != len(state["random"]):
         raise ValueError(f"The run had {len(state['random'])} process(es) and has {processes} now: go on with as many.")
+    if pairs != state["pairs"]:
+        raise ValueError(f"The run learnt from {state['pairs']} pairs and {recipe.data} holds {pairs} now: give it the same data.")
 
 
 def _plain(recipe: Recipe) -> dict:
@@ -155,16 +164,16 @@ def read_metrics(
 def _accelerator(recipe: Recipe, run: Path, trackers: tuple[str, ...]):
     try:
         from accelerate import Accelerator
-        from accelerate.utils import DistributedDataParallelKwargs, gather_object
+        from accelerate.utils import DistributedDataParallelKwargs, LoggerType, gather_object
     except ImportError:
         raise ValueError("Training needs accelerate: pip install 'c2m_blocks[train]'.") from None
     options = DistributedDataParallelKwargs(find_unused_parameters=True)  # a pair without a reference uses no aggregation
-    try:
-        accelerator = Accelerator(
-            mixed_precision=recipe.precision, log_with=list(trackers) or None, project_dir=run, kwargs_handlers=[options]
-        )
-    except ValueError:
-        raise ValueError(f"There is no tracker {' or '.join(trackers)}: take tensorboard, or another that accelerate knows.") from None
+    known = [str(kind.value) for kind in LoggerType]
+    if unknown := [name for name in trackers if name not in known]:
+        raise ValueError(f"There is no tracker {unknown[0]}: choose among {', '.join(known)}.")
+    accelerator = Accelerator(
+        mixed_precision=recipe.precision, log_with=list(trackers) or None, project_dir=run, kwargs_handlers=[options]
+    )
     if missing := set(trackers) - {str(getattr(kind, "value", kind)) for kind in accelerator.log_with}:
         raise ValueError(f"The tracker {missing.pop()} is not installed: pip install 'c2m_blocks[train]' brings tensorboard.")
     return accelerator, gather_object
@@ -297,11 +306,11 @@ def train(
         _check_run(run, resume)
     accelerator.wait_for_everyone()
     state = load_checkpoint(run / "checkpoints") if resume else None
-    if state:
-        _check_recipe(recipe, state, processes)
     if recipe.validate:
         folder_pairs(recipe.validate)  # whether there are any is to be known now, not when they are needed
     pairs = recipe.dataset()
+    if state:
+        _check_recipe(recipe, state, processes, len(pairs))
     seed_everything(recipe.seed)
     objective = recipe.objective().train().to(memory_format=torch.channels_last)  # a tenth faster on a CPU, more on a GPU
     optimisers = {turn: torch.optim.Adam(groups) for turn, groups in objective.groups(recipe.lr).items()}
@@ -331,7 +340,7 @@ def train(
     def save(step: int) -> None:
         random = gather_object([_random_state(device)])
         if main:
-            values = dict(step=step, recipe=_plain(recipe), best=best, random=random)
+            values = dict(step=step, recipe=_plain(recipe), pairs=len(pairs), best=best, random=random)
             values |= {name: part.state_dict() for name, part in parts.items()}
             save_checkpoint(values, run / "checkpoints", step, recipe.keep, best and best["step"])
 
