@@ -40,13 +40,6 @@ def straightforward(net: RefSRNet, lr: torch.Tensor, ref: torch.Tensor) -> torch
         return net.restore(lr, net.encoder(ref), matches)
 
 
-def compiled(net: RefSRNet) -> None:
-    "Switch on what can be compiled."
-    net.matcher.compile_search = True
-    for stage in net.stages:
-        stage.aggregator.compile_samples = True
-
-
 def difference(a: torch.Tensor, b: torch.Tensor) -> str:
     "PSNR of one result against the other, dB."
     return f"{-10 * torch.log10((a - b).square().mean()).item():.1f}"
@@ -60,7 +53,7 @@ def measure(h: int, w: int, repeats: int) -> list[list]:
     torch.manual_seed(0)
     plain = RefSRNet.preset("paper").eval()
     net = deepcopy(plain).to(memory_format=torch.channels_last)
-    compiled(net)
+    net.matcher.compile_search = True
     bfloat16, encoded = torch.autocast("cpu", torch.bfloat16), net.encode_reference(ref)
     ways = {
         "straightforward": lambda: straightforward(plain, lr, ref),
@@ -105,7 +98,7 @@ def parts(h: int, w: int) -> list[list]:
     torch.manual_seed(0)
     lr, ref = torch.rand(1, 3, h, w), torch.rand(1, 3, 4 * h, 4 * w)
     net = RefSRNet.preset("paper").eval().to(memory_format=torch.channels_last)
-    compiled(net)
+    net.matcher.compile_search = True
     described, maps = net.matcher.describe(ref), net.features(ref)
     matches = net.matcher(lr, described)
     with patch.object(aggregation, "deformable_convolution", lambda refs, position, *rest, **more: refs[0]):

@@ -99,6 +99,8 @@ def directive(fence: str, kind: str, name: str, module: str, thing, *more: str) 
 
 def signature(thing) -> str:
     made_by_init = inspect.isclass(thing) and inspect.isfunction(thing.__init__)
+    if inspect.isclass(thing) and issubclass(thing, Exception) and not made_by_init:
+        return ""  # an exception is caught, not made
     sign = inspect.signature(thing.__init__ if made_by_init else thing)
     sign = sign.replace(parameters=[value for name, value in sign.parameters.items() if name != "self"])
     returns = not inspect.isclass(thing)  # a dataclass says that its `__init__` returns None
