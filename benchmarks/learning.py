@@ -35,7 +35,7 @@ MATCHER, RESTORER = dict(steps=400, size=128, batch=8, workers=0), dict(steps=30
 # the restorers differ in a part from the full one: the student with its teacher, dynamic aggregation, gate
 ARMS = {
     "matcher": ("untrained", "teacher", "student alone", "student with teacher"),
-    "restorer": ("full", "student alone", "untrained matcher", "patch swap", "no gate"),
+    "restorer": ("full", "untrained matcher", "patch swap", "no gate"),
 }
 
 
@@ -63,7 +63,7 @@ def train_and_measure(kind: str, arm: str, seed: int, photos: Path, pairs: Path,
     else:
         if arm == "no gate":
             aggregation.trust = torch.ones_like
-        known = {"student alone": matcher("student alone"), "untrained matcher": ""}.get(arm, matcher("student with teacher"))
+        known = "" if arm == "untrained matcher" else matcher("student with teacher")
         stage = Swapped if arm == "patch swap" else Restore
         recipe = stage.preset("c2m-tiny", **shared, **RESTORER | dict(matcher=known))
         figures = restorers_figures(train(recipe, run, resume=True), pairs)

@@ -323,6 +323,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'c2m_blocks.recipes._offset_parts': ('recipes.html#_offset_parts', 'c2m_blocks/recipes.py'),
                                     'c2m_blocks.recipes._or_nothing': ('recipes.html#_or_nothing', 'c2m_blocks/recipes.py'),
                                     'c2m_blocks.recipes.correspondence_loss': ('recipes.html#correspondence_loss', 'c2m_blocks/recipes.py'),
+                                    'c2m_blocks.recipes.known_items': ('recipes.html#known_items', 'c2m_blocks/recipes.py'),
                                     'c2m_blocks.recipes.matching_error': ('recipes.html#matching_error', 'c2m_blocks/recipes.py'),
                                     'c2m_blocks.recipes.read_recipe': ('recipes.html#read_recipe', 'c2m_blocks/recipes.py'),
                                     'c2m_blocks.recipes.recipe_numbers': ('recipes.html#recipe_numbers', 'c2m_blocks/recipes.py'),
