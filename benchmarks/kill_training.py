@@ -54,7 +54,8 @@ def main(stage: str, kills: int, seed: int) -> None:
             # anywhere from the import of torch to some steps after the last checkpoint, so that the run gets on slowly
             moment = chance.uniform(0, took / 3)
             try:
-                process.wait(moment)
+                if process.wait(moment):
+                    sys.exit(process.stderr.read().decode())
                 break  # it came to its end
             except subprocess.TimeoutExpired:
                 os.kill(process.pid, signal.SIGKILL)
@@ -70,7 +71,7 @@ def main(stage: str, kills: int, seed: int) -> None:
         a, b = (load_file(run / "model" / "model.safetensors") for run in (whole, parts))
         different = [name for name in a if not torch.equal(a[name], b[name])]
         print(f"{done} kills of `{stage}`, {STEPS} steps: {'bit-identical' if not different else f'{len(different)} weights differ'}")
-        sys.exit(bool(different))
+        sys.exit(bool(different) or not done)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ SEEDS = (0, 1, 2)
 MATCHER, RESTORER = dict(steps=400, size=128, batch=8, workers=0), dict(steps=300, size=96, batch=4, workers=0)
 # the restorers differ in a part from the full one: the student with its teacher, dynamic aggregation, gate
 ARMS = {
-    "matcher": ("untrained", "teacher", "student alone", "student with teacher"),
+    "matcher": ("untrained", "teacher", "student alone", "student with teacher", "margin alone", "margin with teacher"),
     "restorer": ("full", "untrained matcher", "patch swap", "no gate"),
 }
 
@@ -54,8 +54,9 @@ def train_and_measure(kind: str, arm: str, seed: int, photos: Path, pairs: Path,
     run, shared = runs / f"{kind}, {arm}, {seed}", dict(data=str(photos), seed=seed)
     if kind == "matcher":
         stage, sharp = (Teacher, True) if arm == "teacher" else (Student, False)
-        teacher = dict(teacher=matcher("teacher")) if arm == "student with teacher" else {}
-        recipe = stage.preset("c2m-tiny", **shared, **MATCHER, **teacher)
+        teacher = dict(teacher=matcher("teacher")) if "with teacher" in arm else {}
+        papers = dict(volume=False, weight=15.0) if "margin" in arm else {}  # the paper's loss and its weight of the teacher
+        recipe = stage.preset("c2m-tiny", **shared, **MATCHER, **teacher, **papers)
         if arm == "untrained":
             torch.manual_seed(seed)
             return dict(figures=matchers_figures(recipe.matcher(), pairs, sharp), curve=[])
@@ -67,7 +68,7 @@ def train_and_measure(kind: str, arm: str, seed: int, photos: Path, pairs: Path,
         stage = Swapped if arm == "patch swap" else Restore
         recipe = stage.preset("c2m-tiny", **shared, **RESTORER | dict(matcher=known))
         figures = restorers_figures(train(recipe, run, resume=True), pairs)
-    loss = "volume" if kind == "matcher" else "l1"
+    loss = "l1" if kind == "restorer" else "margin" if "margin" in arm else "volume"
     return dict(figures=figures, curve=[(row["step"], row[loss]) for row in read_metrics(run)])
 
 

@@ -7,6 +7,7 @@ __all__ = ['Clock', 'upscale_command', 'match_command', 'demo_command', 'train_c
 
 # %% ../nbs/40_cli.ipynb #8cac6c0d
 import logging
+import re
 import sys
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
 from dataclasses import replace
@@ -98,7 +99,11 @@ def train_command(args: Namespace) -> None:
         raise ValueError("Say what to learn from: --data and a folder of photos.")
     if not int(environ.get("RANK", 0)):
         print(f"# {args.stage}, into {run}\n{write_recipe(recipe)}", flush=True)
-    train(recipe, run, args.resume, tuple(args.track))
+    try:
+        train(recipe, run, args.resume, tuple(args.track))
+    except KeyboardInterrupt:
+        print(f"\nsaved in {run}; go on with --resume", file=sys.stderr)
+        raise
     if not int(environ.get("RANK", 0)):
         print(f"written to {run / 'model'}, the curves to {run / 'curves.png'}")
 
@@ -200,9 +205,10 @@ def main(
     except (ValueError, OSError, MemoryError, RuntimeError, FloatingPointError) as error:
         message = str(error)
         if isinstance(error, (MemoryError, RuntimeError)):
-            if isinstance(error, RuntimeError) and "memory" not in message:  # that is how torch says it
+            if isinstance(error, RuntimeError) and not re.search("out of memory|can't allocate memory|not enough memory", message):
                 raise
-            message = "There is not enough memory for pictures of this size: set --max-memory, or make them smaller."
+            remedy = "lower --batch or --size" if "stage" in args else "set --max-memory, or make them smaller"
+            message = f"There is not enough memory for pictures of this size: {remedy}."
         print(f"c2m: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -142,6 +142,7 @@ def draw_curves(
             mean = torch.tensor(values).unfold(0, width, 1).mean(1)
             ax.plot(steps[width - 1 :], mean, color="C0")
         ax.set_title(name, fontsize=9), ax.set_xlabel("step", fontsize=8), ax.grid(alpha=0.3)
+        ax.ticklabel_format(useOffset=False)
     for ax in list(axes)[len(names) :]:
         ax.set_axis_off()
     return figure

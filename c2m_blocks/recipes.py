@@ -13,6 +13,7 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import get_args
@@ -26,7 +27,9 @@ from torch.utils.data import Dataset
 
 from .contrastive import ContrastiveMatcher, TooFewCorrespondences, TripletMarginLoss, correspondences
 from .core import read_image
-from .data import PhotoPairs, SyntheticPairs, album_pairs, find_photos, folder_pairs, listed_pairs, moved_corners, random_view
+from c2m_blocks.data import (
+    PhotoPairs, SyntheticPairs, album_pairs, find_photos, folder_pairs, listed_pairs, moved_corners, random_view, readable_pairs,
+)
 from .distillation import CorrelationDistiller
 from .losses import Discriminator, PerceptualLoss, adversarial_loss, discriminator_loss
 from .metrics import psnr
@@ -39,13 +42,13 @@ from .weights import load_matcher, save_matcher
 class Recipe:
     "The numbers of a stage. Raises `ValueError` for numbers that make no training."
 
-    data: str = ""  # what to learn from: a folder of photos; for restorers also a CSV of hr and ref, or a folder with input/ and ref/
+    data: str = ""  # a folder of photos; for restorers also pairs: a CSV of hr and ref, a folder of input/ and ref/ or NAME_input, NAME_ref
     validate: str = ""  # folder of pairs, NAME_input.png and NAME_ref.png, to measure on now and then; empty: none
     network: str = "paper"  # "paper", "paper_light" or "c2m-tiny"
     pretrained: bool = True  # the paper's VGGs start from their ImageNet weights
     start: str = ""  # weights to begin with: a folder that a run of this stage wrote, or a bundled name; empty: fresh ones
     size: int = 160  # side of the crops of hr and ref, pixels
-    steps: int = 75_000
+    steps: int = 75_000  # how often the weights change
     batch: int = 8  # pairs in a batch, in each process
     accumulate: int = 1  # batches in a step
     lr: float = 1e-3  # of Adam, at its highest
@@ -56,17 +59,26 @@ class Recipe:
     ema: float = 0.999  # memory of the average of the weights, which is what is published
     precision: str = "no"  # mixed precision: "bf16" or "fp16"
     workers: int = 2  # processes that make pairs
-    seed: int = 0
+    seed: int = 0  # of all chance
     save_every: int = 500  # steps between checkpoints
     keep: int = 3  # how many of them are kept, besides the best
-    validate_every: int = 2500  # steps
+    validate_every: int = 2500  # steps between measurements
 
     def __post_init__(self):
+        for name, kind in _kinds(type(self)).items():
+            value = getattr(self, name)
+            for one in value if isinstance(value, tuple) else (value,):
+                if not isinstance(one, (int, float) if kind is float else kind) or kind is not bool and isinstance(one, bool):
+                    raise ValueError(f"{name} is {one!r}, but has to be of the kind {kind.__name__}.")
         if self.size % 4 or self.size < 32:
             raise ValueError(f"size is {self.size}, but has to be a multiple of 4 of at least 32 pixels.")
         for name in ("steps", "batch", "accumulate", "save_every", "keep", "validate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, but has to be at least 1.")
+        for name in ("warmup", "clip", "workers", "lr"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, but can't be negative.")
+        _check_parts(self, "ema")
         if self.precision not in ("no", "bf16", "fp16"):
             raise ValueError(f"precision is {self.precision!r}, but has to be 'no', 'bf16' or 'fp16'.")
 
@@ -90,6 +102,22 @@ class Recipe:
         fall = 0.1 ** sum(step >= milestone for milestone in self.milestones)
         return rise * fall * (0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps))) if self.cosine else 1.0)
 
+
+def _kinds(stage: type[Recipe]) -> dict[str, type]:
+    "The type of each number; of several numbers that of one."
+    return {f.name: (get_args(f.type) or (f.type,))[0] for f in fields(stage)}
+
+
+def _check_parts(recipe: Recipe, *names: str) -> None:
+    for name in names:
+        if not 0 <= getattr(recipe, name) <= 1:
+            raise ValueError(f"{name} is {getattr(recipe, name)}, but is a part of one: take a number from 0 to 1.")
+
+
+def _check_three(recipe: Recipe, name: str) -> None:
+    if len(getattr(recipe, name)) != 3:
+        raise ValueError(f"{name} needs three numbers, but got {len(getattr(recipe, name))}.")
+
 # %% ../nbs/33_recipes.ipynb #0891fd4e
 def recipe_numbers(
     stage: type[Recipe],
@@ -100,15 +128,14 @@ def recipe_numbers(
     about = {}
     for part in reversed([part for part in stage.__mro__ if issubclass(part, Recipe)]):
         about |= {name: text for name, text in docments(part).items() if text}
-    kinds = {f.name: (get_args(f.type) or (f.type,))[0] for f in fields(stage)}
-    return {name: (kind, " ".join(about.get(name, "").split())) for name, kind in kinds.items()}
+    return {name: (kind, " ".join(about.get(name, "").split())) for name, kind in _kinds(stage).items()}
 
 
 def write_recipe(
     recipe: Recipe,
 ) -> str:  # TOML
     "All numbers of a recipe, one a line."
-    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in asdict(recipe).items())
+    return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in asdict(recipe).items())
 
 
 def read_recipe(
@@ -236,21 +263,24 @@ def _or_nothing(loss: Callable[[], torch.Tensor], query: torch.Tensor) -> torch.
 # %% ../nbs/33_recipes.ipynb #afb5d93f
 @dataclass(frozen=True)
 class Teacher(Recipe):
-    "An HR-HR matcher (section 3.2): margin 1, T 4, corners moved by up to 10 pixels, Adam 1e-3, batches of 8, VGG-16 to start from."
+    """A matcher of two sharp pictures, which is to teach the student (section 3.2).
+
+    The paper: margin 1, T 4, corners moved by up to 10 pixels, Adam 1e-3, batches of 8, VGG-16 to start from."""
 
     volume: bool = False  # learn from the correlation volume instead of the margin: what random weights need
     margin: float = 1.0  # m of eq. 1
     radius: float = 4.0  # T of eq. 3, cells
     corners: float = 10.0  # pixels that corners move by; 0: views of an album (turned, scaled, other colours, things in the way)
+    milestones: tuple[int, ...] = (72_500,)
 
     small = dict(
-        volume=True, corners=0.0, size=128, steps=2500, lr=2e-3, warmup=100, cosine=True, clip=1.0, ema=0.99, precision="bf16",
-        pretrained=False,
+        volume=True, corners=0.0, size=128, steps=2500, lr=2e-3, warmup=100, milestones=(), cosine=True, clip=1.0, ema=0.99,
+        precision="bf16", pretrained=False,
     )
     sharp = True
 
     def dataset(self) -> Dataset:
-        view = (lambda rng, size: moved_corners(rng, size, self.corners)) if self.corners else random_view
+        view = partial(moved_corners, shift=self.corners) if self.corners else random_view
         return SyntheticPairs(find_photos(self.data, self.size), self.size, view, altered=not self.corners, unrelated=0, seed=self.seed)
 
     def matcher(self) -> ContrastiveMatcher:
@@ -258,8 +288,9 @@ class Teacher(Recipe):
         return load_matcher(self.start) if self.start else RefSRNet.preset(self.network, self.pretrained).matcher
 
     def objective(self) -> MatcherObjective:
-        anchor = 1.5 if self.network == "c2m-tiny" else 0.0
-        return MatcherObjective(self.matcher(), TripletMarginLoss(self.margin, self.radius, anchor=anchor), self.volume, self.sharp)
+        anchor, enough = 1.5 if self.network == "c2m-tiny" else 0.0, min(128, (self.size // 4) ** 2 // 8)
+        margin = TripletMarginLoss(self.margin, self.radius, anchor=anchor, minimum=enough)
+        return MatcherObjective(self.matcher(), margin, self.volume, self.sharp)
 
     def measure(self, trained: nn.Module) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
         "Figures on pairs made of the pictures to validate on, and pictures to look at (there are none)."
@@ -276,14 +307,15 @@ class Teacher(Recipe):
 # %% ../nbs/33_recipes.ipynb #c9cb09bf
 @dataclass(frozen=True)
 class Student(Teacher):
-    "An LR-HR matcher that learns from a teacher (section 3.2): temperature 0.15, weight 15, 75 000 steps."
+    """A matcher of an LR picture with a sharp one, alone or with a teacher (section 3.2).
+
+    The paper: temperature 0.15, weight 15, 75 000 steps, the rate a tenth after 72 500."""
 
     teacher: str = ""  # folder that a teacher's run wrote; empty: learn alone
     temperature: float = 0.15  # tau of eq. 5
     weight: float = 15.0  # alpha of eq. 8
-    milestones: tuple[int, ...] = (72_500,)
 
-    small = Teacher.small | dict(milestones=(), weight=1.0)
+    small = Teacher.small | dict(weight=1.0)
     sharp = False
 
     def objective(self) -> MatcherObjective:
@@ -328,7 +360,8 @@ class RestorerObjective(nn.Module):
         looks = [[p for part in _offset_parts(stage.aggregator) for p in part.parameters()] for stage in self.trained.stages]
         special = {id(p) for look in looks for p in look}
         others = [p for p in self.trained.parameters() if p.requires_grad and id(p) not in special]
-        return {"net": [dict(params=others, lr=lr), *(dict(params=look, lr=lr * f) for look, f in zip(looks, self.factors) if look)]}
+        slow = [dict(params=look, lr=lr * factor) for look, factor in zip(looks, self.factors, strict=True) if look]
+        return {"net": [dict(params=others, lr=lr), *slow]}
 
 
 def _offset_parts(aggregator: nn.Module | None) -> list[nn.Module]:
@@ -351,18 +384,20 @@ class SomeAlone(Dataset):
         return len(self.pairs)
 
     def __getitem__(self, key: tuple[int, int]) -> dict:
-        alone = np.random.default_rng((self.seed, *key)).random() < self.part
+        alone = np.random.default_rng((self.seed, *key, 1)).random() < self.part
         return dict(self.pairs[key], alone=torch.tensor(alone))
 
 # %% ../nbs/33_recipes.ipynb #a6448f01
 @dataclass(frozen=True)
 class Restore(Recipe):
-    "The restorer with L1 (section 3.6): Adam 1e-4, batches of 9, LR pictures of 40 pixels, 255 000 steps."
+    """The restorer, with L1 (section 3.6).
+
+    The paper: Adam 1e-4, batches of 9, LR pictures of 40 pixels, 255 000 steps."""
 
     matcher: str = ""  # folder that a student's run wrote, or a bundled name; empty: the network's own, untrained or from ImageNet
     album: bool = False  # the photos are an album: find the pairs in it by the bundled matcher
-    alone: float = 0.1  # part of the pairs that go without a reference
-    unrelated: float = 0.2  # part of the pairs made from photos whose reference shows something else
+    alone: float = 0.0  # part of the pairs that go without a reference
+    unrelated: float = 0.0  # part of the pairs made from photos whose reference shows something else
     factors: tuple[float, ...] = (0.01, 0.1, 1.0)  # of the rate, for the offset convolutions at 1/4, 1/2 and full size
     steps: int = 255_000
     batch: int = 9
@@ -370,22 +405,32 @@ class Restore(Recipe):
     milestones: tuple[int, ...] = (72_500, 211_000)
 
     small = dict(
-        matcher="c2m-tiny", factors=(1.0, 1.0, 1.0), size=128, steps=20_000, batch=4, lr=8e-4, warmup=100, milestones=(),
-        cosine=True, clip=1.0, precision="bf16", pretrained=False,
+        matcher="c2m-tiny", alone=0.1, unrelated=0.2, factors=(1.0, 1.0, 1.0), size=128, steps=20_000, batch=4, lr=8e-4, warmup=100,
+        milestones=(), cosine=True, clip=1.0, precision="bf16", pretrained=False,
     )
 
+    def __post_init__(self):
+        super().__post_init__()
+        _check_parts(self, "alone", "unrelated")
+        _check_three(self, "factors")
+
     def dataset(self) -> Dataset:
-        data, size = Path(self.data), self.size
-        guide = load_matcher("c2m-tiny")
-        if self.album:
-            pairs = PhotoPairs(album_pairs(find_photos(data, size), guide), guide, size, self.seed)
-        elif data.suffix == ".csv" or all((data / name).is_dir() for name in ("input", "ref")):
-            pairs = PhotoPairs(listed_pairs(data), guide, size, self.seed)
-        elif any(data.glob("*_input.png")):
-            pairs = PhotoPairs(folder_pairs(data), guide, size, self.seed)
+        pairs = self._real_pairs()
+        if pairs is None:
+            photos = find_photos(self.data, self.size)
+            made = SyntheticPairs(photos, self.size, unrelated=self.unrelated, seed=self.seed)
         else:
-            pairs = SyntheticPairs(find_photos(data, size), size, unrelated=self.unrelated, seed=self.seed)
-        return SomeAlone(pairs, self.alone, self.seed)
+            made = PhotoPairs(readable_pairs(pairs), load_matcher("c2m-tiny"), self.size, self.seed)
+        return SomeAlone(made, self.alone, self.seed)
+
+    def _real_pairs(self) -> dict | None:
+        "The pairs of files that `data` holds; None if it is a folder of photos."
+        data = Path(self.data)
+        if self.album:
+            return album_pairs(find_photos(data, self.size), load_matcher("c2m-tiny"))
+        if data.suffix == ".csv" or all((data / name).is_dir() for name in ("input", "ref")):
+            return listed_pairs(data)
+        return folder_pairs(data) if any(data.glob("*_input.png")) else None
 
     def net(self) -> RefSRNet:
         "The network before the training."
@@ -393,7 +438,11 @@ class Restore(Recipe):
             return RefSRNet.from_pretrained(self.start)
         net = RefSRNet.preset(self.network, self.pretrained)
         if self.matcher:
-            net.matcher.load_state_dict(load_matcher(self.matcher).state_dict())
+            try:
+                net.matcher.load_state_dict(load_matcher(self.matcher).state_dict())
+            except RuntimeError:
+                remedy = f"name one that was trained with --network {self.network}"
+                raise ValueError(f"The matcher {self.matcher} is of another make than that of {self.network}: {remedy}.") from None
         if self.network != "c2m-tiny":
             for name, part in net.named_modules():  # as the published code starts
                 if isinstance(part, nn.Conv2d) and not name.startswith(("matcher", "encoder")) and "offset_modulation" not in name:
@@ -453,8 +502,7 @@ class AdversarialObjective(RestorerObjective):
         if turn == "discriminator":
             loss = discriminator_loss(self.discriminator, batch["hr"], batch["sr"], self.penalty)
             return dict(discriminator=loss, total=loss), {}
-        losses, made = super().forward(batch) if step < self.alone else self._adversarial(batch)
-        return losses, made
+        return super().forward(batch) if step < self.alone else self._adversarial(batch)
 
     def _adversarial(self, batch: dict) -> tuple[dict[str, torch.Tensor], dict]:
         sr = self.restored(batch)
@@ -473,11 +521,17 @@ class AdversarialObjective(RestorerObjective):
 # %% ../nbs/33_recipes.ipynb #a107d48c
 @dataclass(frozen=True)
 class RestoreGAN(Restore):
-    "The restorer that also has to look real (section 3.6): after 10 000 steps of L1, weights 1, 1e-4 and 1e-6, penalty 10."
+    """The restorer that also has to look real, after some steps of L1 alone (section 3.6).
+
+    The paper: 10 000 steps of L1, then weights 1, 1e-4 and 1e-6, penalty 10, Adam 1e-4 for the discriminator."""
 
     l1_steps: int = 10_000  # steps of L1 alone
     weights: tuple[float, ...] = (1.0, 1e-4, 1e-6)  # of L1, perceptual and adversarial loss
     penalty: float = 10.0  # of the discriminator's gradient
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_three(self, "weights")
 
     def objective(self) -> AdversarialObjective:
         # without ImageNet's weights the features of the bundled network have to do

@@ -57,7 +57,7 @@ class Order:
         return self.stop - self.start
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        shuffled = lru_cache(2)(lambda epoch: np.random.default_rng((self.seed, epoch)).permutation(self.length))
+        shuffled = lru_cache(2)(lambda epoch: np.random.default_rng((self.seed, epoch, self.length)).permutation(self.length))
         everyone = self.batch * self.parts
         for first in range(self.start * everyone, self.stop * everyone, everyone):
             places = (divmod(n, self.length) for n in range(first + self.part, first + everyone, self.parts))
@@ -79,9 +79,11 @@ def save_checkpoint(
         file.write(data.getbuffer())
         file.flush()
         os.fsync(file.fileno())
-    for old in _checkpoints(folder)[:-keep]:
-        if best is None or int(old.stem) != best:
-            old.unlink()
+    known = [(int(file.stem), file) for file in _checkpoints(folder)]
+    latest = [number for number, _ in known if number <= step][-keep:]
+    for number, file in known:
+        if number not in (*latest, best):  # later ones are those that were torn
+            file.unlink()
     for part in folder.glob(".*.pt"):  # of a process that was killed while it wrote
         part.unlink()
 
@@ -117,10 +119,13 @@ def _check_run(run: Path, resume: bool) -> None:
 
 
 def _check_recipe(recipe: Recipe, state: dict, processes: int, pairs: int) -> None:
-    "Only what does not change the result may be changed on the way."
+    "What a run learns may not change on the way; where it finds things, and how often it saves, may."
     free = {"data", "validate", "start", "matcher", "teacher", "workers", "save_every", "keep", "validate_every"}
     before, now = state["recipe"], _plain(recipe)
-    if changed := [name for name in now if name not in free and now[name] != before.get(name)]:
+    changed = [name for name in now if name not in free and now[name] != before.get(name)]
+    if bool(now.get("teacher")) != bool(before.get("teacher")):
+        changed.append("teacher")
+    if changed:
         name = changed[0]
         raise ValueError(f"{name} was {before.get(name)} and is {now[name]}: go on with the recipe of the run, or start another run.")
     if processes != len(state["random"]):
@@ -164,6 +169,7 @@ def read_metrics(
 def _accelerator(recipe: Recipe, run: Path, trackers: tuple[str, ...]):
     try:
         from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
         from accelerate.utils import DistributedDataParallelKwargs, LoggerType, gather_object
     except ImportError:
         raise ValueError("Training needs accelerate: pip install 'c2m_blocks[train]'.") from None
@@ -171,7 +177,9 @@ def _accelerator(recipe: Recipe, run: Path, trackers: tuple[str, ...]):
     known = [str(kind.value) for kind in LoggerType]
     if unknown := [name for name in trackers if name not in known]:
         raise ValueError(f"There is no tracker {unknown[0]}: choose among {', '.join(known)}.")
+    AcceleratorState._reset_state()  # or a second training in one process could not have another precision
     accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),  # Apple's GPUs know no float64, which homographies need
         mixed_precision=recipe.precision, log_with=list(trackers) or None, project_dir=run, kwargs_handlers=[options]
     )
     if missing := set(trackers) - {str(getattr(kind, "value", kind)) for kind in accelerator.log_with}:
@@ -204,7 +212,11 @@ def _quiet_worker(_: int) -> None:
 
 def _averaged(decay: float):
     "The average of the weights; it forgets its beginning faster than its memory is long."
-    return lambda average, new, count: torch.lerp(average, new, 1 - min(decay, (1 + count) / (10 + count)))
+    def update(average: list[torch.Tensor], new: list[torch.Tensor], count: torch.Tensor | int) -> None:
+        count = int(count)
+        torch._foreach_lerp_(average, new, 1 - min(decay, (1 + count) / (10 + count)))
+
+    return torch.no_grad()(update)
 
 # %% ../nbs/34_training.ipynb #8a45683d
 LOG_EVERY = 10  # steps between lines of metrics.jsonl
@@ -250,14 +262,14 @@ def _validate(accelerator, recipe: Recipe, network: nn.Module, step: int) -> dic
     return figures
 
 
-def _publish(recipe: Recipe, network: nn.Module, run: Path) -> None:
-    "The network into `run/model`, in place of an older one."
-    part = run / "model.part"
+def _publish(recipe: Recipe, network: nn.Module, folder: Path) -> None:
+    "The network as a folder, in place of an older one."
+    part = folder.with_suffix(".part")
     rmtree(part, ignore_errors=True)
     part.mkdir()
     recipe.save(network, part)
-    rmtree(run / "model", ignore_errors=True)
-    part.rename(run / "model")
+    rmtree(folder, ignore_errors=True)
+    part.rename(folder)
 
 # %% ../nbs/34_training.ipynb #11af1baa
 def _random_state(device: torch.device) -> list[torch.Tensor]:
@@ -313,11 +325,10 @@ def train(
         _check_recipe(recipe, state, processes, len(pairs))
     seed_everything(recipe.seed)
     objective = recipe.objective().train().to(memory_format=torch.channels_last)  # a tenth faster on a CPU, more on a GPU
-    optimisers = {turn: torch.optim.Adam(groups) for turn, groups in objective.groups(recipe.lr).items()}
-    schedules = {turn: torch.optim.lr_scheduler.LambdaLR(optimiser, recipe.rate) for turn, optimiser in optimisers.items()}
-    average = AveragedModel(objective.trained, avg_fn=_averaged(recipe.ema))
+    groups = objective.groups(recipe.lr)
+    optimisers = {turn: torch.optim.Adam([dict(group, highest=group["lr"]) for group in of]) for turn, of in groups.items()}
+    average = AveragedModel(objective.trained, multi_avg_fn=_averaged(recipe.ema))
     parts = dict(objective=objective, average=average) | {f"optimiser {turn}": optimiser for turn, optimiser in optimisers.items()}
-    parts |= {f"schedule {turn}": schedule for turn, schedule in schedules.items()}
     done, best, rows = 0, None, []
     torch.manual_seed(recipe.seed + 1 + accelerator.process_index)
     if state:
@@ -354,8 +365,9 @@ def train(
             given = [_moved(batch, device) for batch in given]
             row = {}
             for turn in objective.turns(step - 1):
+                for group in optimisers[turn].param_groups:
+                    group["lr"] = group["highest"] * recipe.rate(step - 1)
                 row |= _take_turn(accelerator, module, optimisers[turn], given, step - 1, turn, recipe.clip)
-                schedules[turn].step()
             average.update_parameters(objective.trained)
             stop = bool(interrupted)
             if processes > 1:
@@ -371,6 +383,7 @@ def train(
                 row |= figures
                 if best is None or recipe.quality(figures) > best["quality"]:
                     best = dict(step=step, quality=recipe.quality(figures))
+                    _publish(recipe, average.module, run / "best")
             if step % LOG_EVERY == 0 or measured or step == last:
                 accelerator.log(row, step=step)
                 if main:
@@ -383,7 +396,7 @@ def train(
                 raise KeyboardInterrupt
     trained = average.module.eval()
     if main:
-        _publish(recipe, trained, run)
+        _publish(recipe, trained, run / "model")
         save_figure(draw_curves(read_metrics(run)), run / "curves.png")
     accelerator.end_training()
     return trained

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from c2m_blocks import RefSRNet
 from c2m_blocks.data import PhotoPairs, SyntheticPairs, album_pairs, find_photos, listed_pairs
-from c2m_blocks.recipes import STAGES, Restore, RestoreGAN, Student, Teacher
+from c2m_blocks.recipes import STAGES, Restore, RestoreGAN, Student, Teacher, read_recipe, write_recipe
 from c2m_blocks.training import load_checkpoint, read_metrics, save_checkpoint, train
 from c2m_blocks.weights import ASSETS, load_matcher
 
@@ -164,7 +164,7 @@ def test_an_album_is_paired_by_matching(photos):
 
 def test_unusable_photos_are_left_out_and_named(photos, caplog):
     assert len(find_photos(photos)) == 6
-    assert "2 of 8 pictures" in caplog.text and "torn.png (can't be read)" in caplog.text and "small.jpg (20 x 300 pixels)" in caplog.text
+    assert "2 of 8 pictures are left out: small.jpg (20 x 300 pixels), torn.png (can't be read)" in caplog.text
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path):
@@ -196,6 +196,10 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path):
         (["restore", "--data", "EMPTY/pairs.csv"], "is no table of pairs"),
         (["restore", "--data", "PHOTOS", "--validate", "EMPTY"], "holds no pairs"),
         (["student", "--recipe", "EMPTY/recipe.toml"], "recipe.toml"),
+        (["student", "--data", "PHOTOS", "--workers", "-1"], "workers is -1"),
+        (["restore", "--data", "PHOTOS", "--factors", "0.1"], "factors needs three numbers"),
+        (["restore", "--data", "PHOTOS", "--alone", "5"], "take a number from 0 to 1"),
+        (["restore", "--data", "PHOTOS", "--network", "paper", "--no-pretrained", "--matcher", "c2m-tiny"], "is of another make"),
     ],
 )
 def test_bad_input_is_one_sentence(options, sentence, photos, tmp_path):
@@ -212,7 +216,24 @@ def test_a_missing_package_is_named(photos, tmp_path, monkeypatch):
         train(Student.preset("c2m-tiny", data=str(photos)), tmp_path / "run")
 
 
+def test_alone_and_unrelated_are_drawn_apart(photos):
+    pairs = Restore.preset("c2m-tiny", data=str(photos), alone=0.5, unrelated=0.5, size=32).dataset()
+    drawn = {(bool(item["alone"]), bool(item["related"])) for item in (pairs[epoch, i] for epoch in range(6) for i in range(6))}
+    assert len(drawn) == 4
+
+
+def test_a_recipe_of_wrong_kinds_is_refused():
+    for text in ('steps = "many"', 'lr = "1e-3"', "milestones = [0.5]", "cosine = 1"):
+        with pytest.raises(ValueError, match="has to be of the kind"):
+            read_recipe(Student, text)
+    path = Student(data="photos 🙂")
+    assert read_recipe(Student, write_recipe(path)) == path
+
+
 def test_listed_pairs_want_their_columns(tmp_path):
     (tmp_path / "pairs.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="needs hr and ref"):
+        listed_pairs(tmp_path / "pairs.csv")
+    (tmp_path / "pairs.csv").write_text("hr,ref\na.png\n")
+    with pytest.raises(ValueError, match="Line 2 .* lacks its hr or its ref"):
         listed_pairs(tmp_path / "pairs.csv")
