@@ -3,7 +3,7 @@
     python benchmarks/learning.py --photos PHOTOS --pairs PAIRS --jobs 2     # about two hours on two cores
 
 PHOTOS is a folder to train on, PAIRS one with NAME_input.png and NAME_ref.png to measure on. What is done already is not done again,
-so that it can be cut off and called again. The notebook `35_learning` shows what is written to benchmarks/results/learning.json.
+so that it can be cut off and called again. What was measured is written to benchmarks/results/learning.json.
 """
 
 import json

@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from c2m_blocks import RefSRNet
+from c2m_blocks.core import seed_everything
 from c2m_blocks.data import PhotoPairs, SyntheticPairs, album_pairs, find_photos, listed_pairs
 from c2m_blocks.recipes import STAGES, Restore, RestoreGAN, Student, Teacher, read_recipe, write_recipe
 from c2m_blocks.training import load_checkpoint, read_metrics, save_checkpoint, train
@@ -87,7 +88,8 @@ def test_ctrl_c_saves_and_leaves(photos, tmp_path):
 
 def test_two_processes_learn_like_one(photos, tmp_path):
     "Two processes with batches of two see and learn what one sees with batches of four."
-    options = ["restore", "--data", photos, "--size", 64, "--steps", 10, "--workers", 0, "--precision", "no", "--alone", "0", "--track"]
+    options = ["restore", "--data", photos, "--size", 64, "--steps", 20, "--warmup", 0, "--workers", 0]
+    options += ["--precision", "no", "--alone", 0, "--track"]
     assert run(*options, "--batch", 4, "-o", tmp_path / "one").returncode == 0
     # on CPUs accelerate's own launcher needs MPI, torch's does not
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "c2m_blocks"]
@@ -96,10 +98,14 @@ def test_two_processes_learn_like_one(photos, tmp_path):
     two = subprocess.run(launch, capture_output=True, text=True, timeout=300, env=environment)
     assert two.returncode == 0, two.stderr
     assert json.loads((tmp_path / "two" / "run.json").read_text())["processes"] == 2
-    one, two = (next(row["l1"] for row in read_metrics(tmp_path / name) if row["step"] == 10) for name in ("one", "two"))
-    assert two == pytest.approx(one, rel=1e-3)
+    one, two = ([row["l1"] for row in read_metrics(tmp_path / name)] for name in ("one", "two"))
+    assert len(one) == 2 and two == pytest.approx(one, rel=1e-3)
+    # Adam moves a weight by the rate even if its gradient is nothing but rounding, so that single ones may differ
     one, two = (weights(tmp_path / name) for name in ("one", "two"))
-    assert max((one[name] - two[name]).abs().max().item() for name in one) < 1e-3
+    seed_everything(0)
+    start = Restore.preset("c2m-tiny").objective().trained.state_dict()
+    apart = lambda a, b: sum((a[name] - b[name]).abs().sum().item() for name in one)
+    assert apart(one, two) < 1e-3 * apart(one, start)
 
 
 def test_batches_in_parts_learn_like_whole_ones(photos, tmp_path):
