@@ -346,6 +346,7 @@ def train(
             accelerator.scaler.load_state_dict(state["scaler"])
     if main:
         _begin(recipe, run, objective, len(pairs), rows, accelerator)
+    metrics = open(run / "metrics.jsonl", "a", encoding="utf-8") if main else nullcontext()  # noqa: SIM115
     accelerator.init_trackers("log", config={name: str(value) for name, value in _plain(recipe).items()})
 
     def save(step: int) -> None:
@@ -357,7 +358,7 @@ def train(
 
     batches, last = _batches(recipe, pairs, done, accelerator), recipe.steps
     bar = tqdm(total=last, initial=done, disable=None if main else True, unit="step", mininterval=1, dynamic_ncols=True)
-    with bar, _interrupt() as interrupted, open(run / "metrics.jsonl", "a", encoding="utf-8") as metrics:
+    with bar, _interrupt() as interrupted, metrics:
         for step in range(done + 1, last + 1):
             began = perf_counter()
             given = [next(batches) for _ in range(recipe.accumulate)]
