@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 
 from c2m_blocks.weights import ASSETS
 
-STEPS = 60
+STEPS = 120
 
 
 def command(stage: str, photos: Path, run: Path) -> list[str]:
@@ -52,7 +52,7 @@ def main(stage: str, kills: int, seed: int) -> None:
             process = subprocess.Popen([*command(stage, photos, parts), "--resume"], **quiet)
             before = latest(parts)
             # anywhere from the import of torch to some steps after the last checkpoint, so that the run gets on slowly
-            moment = chance.uniform(0, took / 3)
+            moment = chance.uniform(0, min(took / 3, 8))
             try:
                 if process.wait(moment):
                     sys.exit(process.stderr.read().decode())
