@@ -33,7 +33,7 @@ def command(stage: str, photos: Path, run: Path) -> list[str]:
 
 def latest(run: Path) -> int:
     "The step of the last checkpoint."
-    return max((int(file.stem) for file in (run / "checkpoints").glob("*.pt")), default=0)
+    return max((int(file.stem) for file in (run / "checkpoints").glob("[0-9]*.pt")), default=0)
 
 
 def main(stage: str, kills: int, seed: int) -> None:
