@@ -241,13 +241,14 @@ class ContrastiveMatcher(nn.Module):
         return F.pad(descriptors, (r, r, r, r), mode="replicate")
 
     def _refined(self, query, refs, pixel, index) -> tuple[torch.Tensor, torch.Tensor]:
-        r, (h, w) = self.patch_size // 2, query.shape[2:]
-        here = torch.arange(h * w, device=query.device).view(h, w)[: h - 2 * r, : w - 2 * r]
-        inner, pixel, score = (..., slice(r, h - r), slice(r, w - r)), pixel.clone(), torch.zeros_like(pixel[:, 0])
-        for n, (i, ref) in product(range(len(query)), enumerate(refs)):
-            chosen = index[n][inner] == i
-            first = (pixel[n][inner][:, chosen] - 4 * r).long()
-            first, best = refine_matches(first, units(query[n]), ref.cuts[n], here[chosen], self.patch_size, self.refine)
-            pixel[n][inner][:, chosen] = (first + 4 * r).to(pixel)
-            score[n][inner][chosen] = best
-        return pixel, score
+        r, (b, _, h, w) = self.patch_size // 2, query.shape
+        here = torch.arange(b * h * w, device=query.device).view(b, h, w)[:, : h - 2 * r, : w - 2 * r]
+        inner, query = (..., slice(r, h - r), slice(r, w - r)), units(query)
+        pixel, score = rearrange(pixel, "b xy h w -> xy b h w").clone(), torch.zeros_like(pixel[:, 0])
+        for i, ref in enumerate(refs):
+            chosen = index[inner] == i
+            first = (pixel[inner][:, chosen] - 4 * r).long()
+            first, best = refine_matches(first, query, ref.cuts, here[chosen], self.patch_size, self.refine)
+            pixel[inner][:, chosen] = (first + 4 * r).to(pixel)
+            score[inner][chosen] = best
+        return rearrange(pixel, "xy b h w -> b xy h w"), score

@@ -49,20 +49,21 @@ def match_patches(
 @torch.no_grad()
 def refine_matches(
     pixel: torch.Tensor,  # (2, p) whole numbers: (x, y) of the first pixel of the patch of the reference
-    query: torch.Tensor,  # (h, w, c) units, one a cell of 4 pixels
-    cuts: torch.Tensor,  # (4, 4, H, W, c) units: cells that start (y, x) pixels further on
-    here: torch.Tensor,  # (p,): first cell of the patch of the query, y * w + x
+    query: torch.Tensor,  # (b, h, w, c) units, one a cell of 4 pixels
+    cuts: torch.Tensor,  # (b, 4, 4, H, W, c) units: cells that start (y, x) pixels further on
+    here: torch.Tensor,  # (p,): first cell of the patch of the query, as a number of a row of (b h w) c
     patch_size: int = 3,  # cells squared that are compared
     radius: int = 1,  # how far to look, pixels along each axis
 ) -> tuple[torch.Tensor, torch.Tensor]:  # (2, p) pixels, and (p,) scores
     "Move matches to the best pixel within a radius, by the same score as `match_patches`."
-    (H, W), best = cuts.shape[2:4], None
+    (H, W), picture, best = cuts.shape[3:5], here // query[0, ..., 0].numel(), None
     last = pixel.new_tensor([W - patch_size, H - patch_size])[:, None] * 4 + 3
     # the place itself comes first, so that it wins where nothing is better
     for dy, dx in sorted(product(range(-radius, radius + 1), repeat=2), key=lambda d: abs(d[0]) + abs(d[1])):
         moved = torch.minimum((pixel + pixel.new_tensor([[dx], [dy]])).clamp(min=0), last)
         (column, row), (x, y) = moved // 4, moved % 4
-        score = patch_products(query, cuts, here, ((4 * y + x) * H + row) * W + column, patch_size)
+        there = ((16 * picture + 4 * y + x) * H + row) * W + column
+        score = patch_products(query, cuts, here, there, patch_size)
         if best is None:
             best, at = score, moved
         else:
