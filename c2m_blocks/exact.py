@@ -326,7 +326,7 @@ def as_matches(
 
 # %% ../nbs/03a_exact.ipynb #4e57c555
 def _together(query: torch.Tensor, refs: list[torch.Tensor]) -> Iterator[tuple[list[int], list[int]]]:
-    "All pictures of the batch with all references, as many of the same size at a time as fill a tile: numbers of pictures and of references."
+    "All pictures with all references, as many of the same size at a time as fill a tile: numbers of pictures, and of references."
     limit = AT_ONCE.get(query.device.type, AT_ONCE_ELSEWHERE)
     for size in dict.fromkeys(ref.shape[2:] for ref in refs):
         pairs = list(product(range(len(query)), (i for i, ref in enumerate(refs) if ref.shape[2:] == size)))
@@ -370,4 +370,5 @@ def exact_search(
     score, index = score.max(0)
     place = place.gather(0, index[None])[0]
     columns = place.new_tensor([(ref.shape[3] - patch_size) // stride + 1 for ref in refs])[index]
-    return as_matches(score / patch_norms(unit_scale(query), patch_size), place % columns * stride, place // columns * stride, index, refs, patch_size)
+    score /= patch_norms(unit_scale(query), patch_size)
+    return as_matches(score, place % columns * stride, place // columns * stride, index, refs, patch_size)
