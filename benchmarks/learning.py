@@ -24,9 +24,9 @@ from c2m_blocks import aggregation
 from c2m_blocks.aggregation import PatchSwap
 from c2m_blocks.core import read_image
 from c2m_blocks.data import BANDS, SyntheticPairs, controlled_view, folder_pairs, random_view
-from c2m_blocks.evaluation import evaluate_pair
 from c2m_blocks.metrics import psnr
 from c2m_blocks.recipes import Restore, Student, Teacher, matching_error
+from c2m_blocks.resample import bicubic_pil
 from c2m_blocks.restoration import RefSRNet
 from c2m_blocks.training import read_metrics, train
 
@@ -94,7 +94,12 @@ def restorers_figures(net: RefSRNet, pairs: Path) -> dict:
     net.matcher.search, files, rows = "coarse", list(folder_pairs(pairs).values()), []
     for i, (hr, ref) in enumerate(files):
         other = files[(i + 7) % len(files)][1]
-        rows.append(evaluate_pair(net, read_image(hr), {"none": None, "own": read_image(ref), "unrelated": read_image(other)}))
+        hr = read_image(hr)
+        hr = hr[..., : hr.shape[-2] // 4 * 4, : hr.shape[-1] // 4 * 4]
+        lr, refs = bicubic_pil(hr, 0.25), {"none": None, "own": read_image(ref), "unrelated": read_image(other)}
+        with torch.inference_mode():
+            results = {"bicubic": bicubic_pil(lr, 4)} | {name: net(lr, ref).clamp(0, 1) for name, ref in refs.items()}
+        rows.append({name: psnr(sr, hr, border=4).item() for name, sr in results.items()})
     figures = {column: float(np.mean([row[column] for row in rows])) for column in rows[0]}
     figures["worst loss to an unrelated one"] = max(row["none"] - row["unrelated"] for row in rows)
     with torch.inference_mode():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # %% auto #0
-__all__ = ['FIGURES', 'draw_matches', 'compare', 'draw_curves', 'save_figure']
+__all__ = ['FIGURES', 'draw_matches', 'compare', 'compare_rows', 'draw_curves', 'save_figure']
 
 # %% ../nbs/32_plotting.ipynb #01da11d6
 def _figure(width: float, height: float) -> Figure:
@@ -123,6 +123,32 @@ def _where_different(pictures: torch.Tensor, crops: int, size: int) -> list[tupl
         places.append((x, y))
         spread[max(0, y - size) : y + size, max(0, x - size) : x + size] = -1
     return places
+
+# %% ../nbs/32_plotting.ipynb #6e1c9a2b
+def compare_rows(
+    rows: dict[str, dict[str, torch.Tensor]],  # by title, pictures (1, 3, h, w) of one size by name; the last one is the truth
+    refs: dict[str, torch.Tensor],  # (1, 3, H, W) by title, where there is a reference
+    size: int = 96,  # side of a crop, pixels
+) -> Figure:
+    "A row for each picture. Raises `ValueError` for pictures of several sizes in a row."
+    columns = 2 + max(map(len, rows.values()))
+    figure = _figure(2.6 * columns, 2.35 * len(rows))
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for line, (title, pictures) in zip(axes, rows.items()):
+        for ax in line:
+            ax.set_axis_off()
+        shown = list(pictures.values())
+        if len({p.shape for p in shown}) != 1:
+            raise ValueError(f"The pictures of {title} have sizes {[tuple(p.shape) for p in shown]}: give pictures of one size.")
+        side = min(size, *shown[0].shape[-2:])
+        (x, y), *_ = _where_different(torch.cat([p.float().clamp(0, 1).cpu() for p in shown[:-1]]), 1, side)
+        if title in refs:
+            _show(line[0], refs[title], "reference")
+        _show(line[1], shown[-1], title)
+        _frame(line[1], x, y, side, "C1")
+        for ax, (name, picture) in zip(line[2:], pictures.items()):
+            _show(ax, picture[..., y : y + side, x : x + side], name)
+    return figure
 
 # %% ../nbs/32_plotting.ipynb #a03082e7
 def draw_curves(
