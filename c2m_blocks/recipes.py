@@ -206,7 +206,8 @@ def correspondence_loss(
         shifted = pixel - pixel.new_tensor([a, b])
         kept = (shifted % 2 == 0).all(1)
         query_xy, cell = query_xy[kept], shifted[kept].div(2, rounding_mode="floor")
-        logits = f[:, query_xy[:, 1], query_xy[:, 0]].T @ g.flatten(1) / temperature
+        with torch.autocast(f.device.type, enabled=False):  # in half precision neighbours of the match would score as high
+            logits = f[:, query_xy[:, 1], query_xy[:, 0]].T @ g.flatten(1) / temperature
         terms.append(F.cross_entropy(logits, cell[:, 1] * g.shape[-1] + cell[:, 0], reduction="sum"))
     return torch.stack(terms).sum() / (query[0, 0].numel() / 10 * len(terms))
 
