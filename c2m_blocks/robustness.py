@@ -94,8 +94,8 @@ def robustness(
 ) -> list[dict]:  # a row for each kind and band
     """How matching error and PSNR-Y depend on how far the reference is turned or scaled (section 5.7, Fig. 9).
 
-    A row holds `kind`, `band`, the number of `pairs`, their mean `degree`, `aee` in pixels of the reference, the part `within_1px`, `psnr` and
-    `psnr_alone` (without a reference) in dB, their difference `gain`, and standard errors over the pairs as `NAME_error`."""
+    A row holds `kind`, `band`, the number of `pairs`, their mean `degree`, `aee` in pixels of the reference, the part `within_1px`,
+    `psnr` and `psnr_alone` (without a reference) in dB, their difference `gain`, and standard errors over the pairs as `NAME_error`."""
     if crops < 1:
         raise ValueError(f"crops is {crops}, but has to be at least 1 of each photo.")
     sets, keys = transformed_pairs(photos, size, seed), [(crop, i) for crop in range(crops) for i in range(len(photos))]
@@ -170,7 +170,9 @@ def write_table(
     rows: list[dict],
     path: str | Path,  # ending in one of `TABLES`
 ) -> None:
-    "Write rows to a file, whole or not at all; what is not known is empty in CSV and null in JSON. Raises `ValueError` if it can't be written."
+    """Write rows to a file, whole or not at all; what is not known is empty in CSV and null in JSON.
+
+    Raises `ValueError` if it can't be written."""
     path = check_output(path, formats=TABLES)
     with atomically(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         if path.suffix.lower() == ".csv":
