@@ -21,7 +21,7 @@ from common import results
 from torch import nn
 
 from c2m_blocks import aggregation
-from c2m_blocks.ablation import swapping
+from c2m_blocks.aggregation import PatchSwap
 from c2m_blocks.core import read_image
 from c2m_blocks.data import BANDS, SyntheticPairs, controlled_view, folder_pairs, random_view
 from c2m_blocks.evaluation import evaluate_pair
@@ -43,7 +43,8 @@ class Swapped(Restore):
     "A restorer that copies patches instead of aggregating."
 
     def net(self) -> RefSRNet:
-        return swapping(super().net())
+        net = super().net()
+        return RefSRNet(net.matcher, net.encoder, [PatchSwap() for _ in range(3)], net.config["channels"], net.config["blocks"])
 
 
 def train_and_measure(kind: str, arm: str, seed: int, photos: Path, pairs: Path, runs: Path) -> dict:
