@@ -203,7 +203,7 @@ def draw_robustness(
             _shade(ax, bands)
         column[1].set_xlabel(UNITS[kind])
     axes[0, 0].set_ylabel("AEE, pixels of the reference"), axes[1, 0].set_ylabel("PSNR-Y, dB (dashed: no reference)")
-    axes[0, 0].set_ylim(bottom=0), axes[0, 0].legend(fontsize=9, loc="upper left")
+    axes[0, 0].set_ylim(bottom=0), axes[1, 1].legend(fontsize=9, loc="upper right")
     return figure
 
 
