@@ -232,6 +232,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'c2m_blocks.evaluation._loaded': ('evaluation.html#_loaded', 'c2m_blocks/evaluation.py'),
                                        'c2m_blocks.evaluation._measured': ('evaluation.html#_measured', 'c2m_blocks/evaluation.py'),
                                        'c2m_blocks.evaluation._network_of': ('evaluation.html#_network_of', 'c2m_blocks/evaluation.py'),
+                                       'c2m_blocks.evaluation._one_size': ('evaluation.html#_one_size', 'c2m_blocks/evaluation.py'),
                                        'c2m_blocks.evaluation._open': ('evaluation.html#_open', 'c2m_blocks/evaluation.py'),
                                        'c2m_blocks.evaluation._perceptual': ('evaluation.html#_perceptual', 'c2m_blocks/evaluation.py'),
                                        'c2m_blocks.evaluation._plain': ('evaluation.html#_plain', 'c2m_blocks/evaluation.py'),

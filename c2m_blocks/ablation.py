@@ -8,7 +8,6 @@ __all__ = ['multiply_adds', 'count_parameters', 'complexity', 'ablation', 'swapp
 # %% ../nbs/37_ablation.ipynb #299b1304
 import math
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from time import perf_counter
 
@@ -19,10 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from .aggregation import PatchSwap
-from .core import read_image
-from .metrics import psnr, ssim
+from .evaluation import Benchmark, Protocol, measure
 from .recipes import device_of
-from .resample import bicubic_pil
 from .weights import RefSRNet
 
 # %% ../nbs/37_ablation.ipynb #386d5338
@@ -80,35 +77,36 @@ def _timed(net: Callable, lr: torch.Tensor, ref: torch.Tensor | None) -> tuple[t
     return sr, perf_counter() - start
 
 # %% ../nbs/37_ablation.ipynb #34a2ae07
-@torch.no_grad()
-def _measured(net: Callable, hr: torch.Tensor, ref: torch.Tensor) -> dict[str, float]:
-    "PSNR-Y, SSIM-Y and seconds of one picture: cropped to a multiple of 4, LR by PIL bicubic on 8 bits, a border of 4 left out."
-    hr = hr[..., : hr.shape[-2] // 4 * 4, : hr.shape[-1] // 4 * 4]
-    sr, seconds = _timed(net, bicubic_pil(hr, 0.25), ref)
-    sr = sr.clamp(0, 1)
-    return dict(psnr=psnr(sr, hr, border=4).item(), ssim=ssim(sr, hr, border=4).item(), seconds=seconds)
-
-# %% ../nbs/37_ablation.ipynb #89b45284
 def ablation(
     steps: dict[str, Callable | str | Path],  # networks, or what `RefSRNet.from_pretrained` takes; from the base on, by name
-    pairs: dict[str, tuple[Path, Path]],  # files of the truth and its reference, see `folder_pairs`
+    benchmark: Benchmark,  # the pictures, and the protocol by which they are measured
 ) -> list[dict]:  # a row for each step
     """What each step of a ladder adds, and what it costs (section 5.5, Fig. 8; Table 4).
 
-    A row holds `step`, mean `psnr` and `ssim` on luma, the `gain` in dB over the step before with `gain_error`, `parameters`, `trainable`,
-    and per picture `multiply_adds` and `seconds`. Raises `ValueError` if there is nothing to measure, or if a step can't be loaded."""
-    if not steps or not pairs:
-        raise ValueError(f"There are {len(steps)} steps and {len(pairs)} pairs: give at least one of each.")
+    A row holds `step`, mean `psnr` and `ssim`, the `gain` in dB over the step before with `gain_error`, `parameters`, `trainable`,
+    and per picture `multiply_adds` and `seconds`. Raises `ValueError` if there is no step, or if one can't be loaded."""
+    if not steps:
+        raise ValueError("There is no step to measure: give at least the base.")
     networks = {name: RefSRNet.from_pretrained(step) if isinstance(step, str | Path) else step for name, step in steps.items()}
-    count, rows = cache(multiply_adds), {name: [] for name in networks}
-    for hr_file, ref_file in tqdm(pairs.values(), "measuring", leave=False, delay=2, disable=None):
-        hr, ref = read_image(hr_file), read_image(ref_file)
-        lr_size = tuple(n // 4 for n in hr.shape[-2:])
+    rows = {name: [] for name in networks}
+    for i in tqdm(range(len(benchmark)), "measuring", leave=False, delay=2, disable=None):
+        item = benchmark[i]
         for name, net in networks.items():
-            device = device_of(net)
-            products = count(net, lr_size, tuple(ref.shape[-2:]))  # the first call, which is slower, is not timed
-            rows[name].append(_measured(net, hr.to(device), ref.to(device)) | dict(multiply_adds=products))
+            rows[name].append(_measured(net, item, benchmark.protocol))
     return _ladder(networks, rows)
+
+
+@torch.no_grad()
+def _measured(net: Callable, item: dict, protocol: Protocol) -> dict[str, float]:
+    "The figures of one picture, its multiply-adds and seconds."
+    device, (y, x, h, w) = device_of(net), item["measured"]
+    lr, refs = item["lr"][None].to(device), [ref[None].to(device) for ref in item["refs"]] or None
+    with FlopCounterMode(display=False) as counter:
+        net(lr, refs)  # the first call, which is slower, is not timed
+    sr, seconds = _timed(net, lr, refs)
+    part = (..., slice(y, y + h), slice(x, x + w))
+    figures = measure(sr[part].cpu(), item["hr"][None][part], protocol)
+    return figures | dict(multiply_adds=counter.get_total_flops() // 2, seconds=seconds)
 
 
 def _ladder(networks: dict[str, Callable], rows: dict[str, list[dict]]) -> list[dict]:

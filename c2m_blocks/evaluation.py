@@ -49,7 +49,7 @@ class Protocol:
 
     bicubic: str = "pil"  # makes the LR picture of 8 bits: "pil" or "matlab"
     multiple: int = 4  # of which the sides of the truth are made multiples, pixels
-    pad: str = "no"  # "no": cropped to it; "edge": its edges continued; "black": also black below and right, up to the reference's size
+    pad: str = "no"  # "no": cropped to it; "edge": its edges continued; "black": also black added, so that truth and reference are of one size
     border: int = 4  # pixels on each side that are not measured
     luma: bool = True  # MATLAB's luma is measured; else RGB
     rounded: str = "rgb"  # to 8 bits before it is measured: "no", "rgb" (the result) or "luma" (of result and truth)
@@ -85,7 +85,7 @@ class Protocol:
 
     def __str__(self) -> str:
         size = {"no": f"cropped to multiples of {self.multiple}", "edge": f"edges continued to multiples of {self.multiple}"}
-        size = size.get(self.pad, f"cropped to multiples of {self.multiple}, black at right and bottom up to the reference's size")
+        size = size.get(self.pad, f"cropped to multiples of {self.multiple}, truth and reference of one size by black at right and bottom")
         channels = "luma (BT.601)" if self.luma else "RGB"
         eight = {"no": "not rounded", "rgb": "results rounded to 8 bits", "luma": "luma rounded to 8 bits"}[self.rounded]
         shown = {"all": "all references", "none": "no reference", "best": "the reference that is matched best"}
@@ -125,7 +125,9 @@ class Benchmark(Dataset):
     def __getitem__(self, i: int) -> dict:
         entry, protocol = self.entries[i], self.protocol
         refs = [read_image(file) for file in self._shown(entry)]
-        hr, measured = _sized(read_image(entry.hr), refs, protocol)
+        hr, measured = _sized(read_image(entry.hr), protocol)
+        if protocol.pad == "black" and refs:
+            hr, *refs = _one_size([hr, *refs])
         shrink = {"pil": bicubic_pil, "matlab": lambda x, scale: bicubic(x, scale).mul(255).round().clamp(0, 255).div(255)}
         lr = shrink[protocol.bicubic](hr, 0.25)
         if entry.own and protocol.refs != "none":
@@ -143,7 +145,7 @@ class Benchmark(Dataset):
         return files[int(which) - 1 : int(which)]
 
 
-def _sized(hr: torch.Tensor, refs: list[torch.Tensor], protocol: Protocol) -> tuple[torch.Tensor, tuple[int, int, int, int]]:
+def _sized(hr: torch.Tensor, protocol: Protocol) -> tuple[torch.Tensor, tuple[int, int, int, int]]:
     "The truth with sides as the protocol wants them, and the part of it that is the picture."
     (h, w), m = hr.shape[-2:], protocol.multiple
     if protocol.pad == "edge":
@@ -153,11 +155,14 @@ def _sized(hr: torch.Tensor, refs: list[torch.Tensor], protocol: Protocol) -> tu
     h, w = h // m * m, w // m * m
     if not h or not w:
         raise ValueError(f"The picture of {hr.shape[-1]} x {hr.shape[-2]} pixels is smaller than a multiple of {m}.")
-    hr = hr[..., :h, :w]
-    if protocol.pad == "black":
-        height, width = (-(-max(n, *(ref.shape[axis] for ref in refs)) // 4) * 4 if refs else n for axis, n in ((2, h), (3, w)))
-        hr = F.pad(hr, (0, width - w, 0, height - h))
-    return hr, (0, 0, h, w)
+    return hr[..., :h, :w], (0, 0, h, w)
+
+
+def _one_size(pictures: list[torch.Tensor]) -> list[torch.Tensor]:
+    "Pictures cropped to multiples of 4, with black below and at their right so that all are as large as the largest."
+    pictures = [x[..., : x.shape[-2] // 4 * 4, : x.shape[-1] // 4 * 4] for x in pictures]
+    h, w = (max(x.shape[axis] for x in pictures) for axis in (2, 3))
+    return [F.pad(x, (0, w - x.shape[3], 0, h - x.shape[2])) for x in pictures]
 
 # %% ../nbs/31_evaluation.ipynb #5336a0f4
 @torch.no_grad()
