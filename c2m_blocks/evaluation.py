@@ -49,7 +49,7 @@ class Protocol:
 
     bicubic: str = "pil"  # makes the LR picture of 8 bits: "pil" or "matlab"
     multiple: int = 4  # of which the sides of the truth are made multiples, pixels
-    pad: str = "no"  # "no": cropped to it; "edge": its edges continued; "black": also black added, so that truth and reference are of one size
+    pad: str = "no"  # "no": cropped to it; "edge": its edges continued; "black": and black added, for truth and reference of one size
     border: int = 4  # pixels on each side that are not measured
     luma: bool = True  # MATLAB's luma is measured; else RGB
     rounded: str = "rgb"  # to 8 bits before it is measured: "no", "rgb" (the result) or "luma" (of result and truth)
