@@ -85,7 +85,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'c2m_blocks.choosing._judge': ('choosing.html#_judge', 'c2m_blocks/choosing.py'),
                                      'c2m_blocks.choosing._label': ('choosing.html#_label', 'c2m_blocks/choosing.py'),
                                      'c2m_blocks.choosing._line': ('choosing.html#_line', 'c2m_blocks/choosing.py'),
-                                     'c2m_blocks.choosing._numbers': ('choosing.html#_numbers', 'c2m_blocks/choosing.py'),
                                      'c2m_blocks.choosing._open': ('choosing.html#_open', 'c2m_blocks/choosing.py'),
                                      'c2m_blocks.choosing._readable': ('choosing.html#_readable', 'c2m_blocks/choosing.py'),
                                      'c2m_blocks.choosing._relative': ('choosing.html#_relative', 'c2m_blocks/choosing.py'),

@@ -43,10 +43,10 @@ SPREAD = (0.16, 0.11, 0.026)  # standard deviation of the cosine between photos:
 
 @torch.no_grad()
 def photo_vector(
-    picture: Image.Image,  # RGB, of any size
+    picture: Image.Image,  # of any size
 ) -> torch.Tensor:  # (n,): the product of two is the larger, the more alike the photos are
     "What a photo looks like on the whole, computed from a small copy."
-    picture = _copy(picture, DESCRIBED)
+    picture = _copy(picture.convert("RGB"), DESCRIBED)
     pixels = np.asarray(picture).reshape(-1, 3)
     rank = pixels.argsort(0, kind="stable").argsort(0, kind="stable")
     parts = [_histogram(pixels / 256, 4), _histogram(rank / len(rank), 5), _texture(_tensor(picture)[None] / 255)]
@@ -135,10 +135,13 @@ LARGEST = 320  # pixels of the longer side of the largest copy of a photo
 
 def _open(path: Path) -> tuple[Image.Image, int]:
     "A small copy of a photo, and the longer side of the whole in pixels."
-    with Image.open(path) as image:
-        side = max(image.size)
-        image.draft("RGB", (2 * LARGEST, 2 * LARGEST))  # a JPEG is decoded small
-        image = ImageOps.exif_transpose(image).convert("RGB")
+    try:
+        with Image.open(path) as image:
+            side = max(image.size)
+            image.draft("RGB", (2 * LARGEST, 2 * LARGEST))  # a JPEG is decoded small
+            image = ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{path} can't be read ({error}): put it back, or leave it out.") from error
     image.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS, reducing_gap=3)
     return image, side
 
@@ -199,8 +202,9 @@ def rank_references(
     judged = [_judge(picture, 4 * max(picture.size), photo, *_open(photo), _fast(matcher)) for photo in bar]
     ranked = sorted(judged, key=lambda candidate: -candidate.weight)[:top]
     if not ranked[0].useful:
-        log.warning("None of %d photos is of use as a reference: the best, %s, is found in a part of %.2f only.",
-                    len(photos), ranked[0].path.name, ranked[0].coverage)
+        best = ranked[0]
+        message = "None of %d photos is of use as a reference: the best, %s, matches %.0f%% of the picture."
+        log.warning(message, len(photos), best.path.name, 100 * best.coverage)
     return ranked
 
 
@@ -327,7 +331,8 @@ def write_candidates(
     lines, sections = {}, []
     for photo, found in pairs.items():
         for c in found:
-            lines[photo, c.path] = _line([_relative(photo, csv_path), _relative(c.path, csv_path), *_numbers(c)])
+            numbers = [f"{number:.3f}" for number in (c.coverage, c.score, c.scale)]
+            lines[photo, c.path] = _line([_relative(photo, csv_path), _relative(c.path, csv_path), *numbers])
         labels = [_label(c, lines[photo, c.path]) for c in found]
         sections.append(f"<section>\n<figure>{_thumbnail(photo)}{html.escape(photo.name)}</figure>\n{''.join(labels)}</section>")
     header, page = _line(COLUMNS), csv_path.with_suffix(".html")
@@ -354,15 +359,10 @@ def _relative(path: Path, csv_path: Path) -> str:
         return path.resolve().as_posix()
 
 
-def _numbers(candidate: Candidate) -> list[str]:
-    return [f"{value:.3f}" for value in (candidate.coverage, candidate.score, candidate.scale)]
-
-
 def _label(candidate: Candidate, line: str) -> str:
     "A reference on the page, to be ticked."
-    coverage, score, scale = _numbers(candidate)
     box = f'<input type="checkbox" checked data-row="{html.escape(line)}">'
-    numbers = f"<small>coverage {coverage}, score {score}, scale {scale}</small>"
+    numbers = f"<small>coverage {candidate.coverage:.2f}, score {candidate.score:.2f}, scale {candidate.scale:.2f}</small>"
     return f"<label>{_thumbnail(candidate.path)}{box} {html.escape(candidate.path.name)}{numbers}</label>\n"
 
 
