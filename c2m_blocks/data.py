@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['log', 'SHORTER', 'BANDS', 'SMALL', 'find_photos', 'random_view', 'moved_corners', 'controlled_view', 'recolour',
-           'occlude', 'SyntheticPairs', 'folder_pairs', 'listed_pairs', 'readable_pairs', 'album_pairs', 'PhotoPairs']
+           'occlude', 'SyntheticPairs', 'folder_pairs', 'listed_pairs', 'readable_pairs', 'PhotoPairs']
 
 # %% ../nbs/20_data.ipynb #59262a4d
 import csv
@@ -332,26 +332,7 @@ def readable_pairs(
     return whole
 
 # %% ../nbs/20_data.ipynb #a184e3a3
-SMALL = 160  # pixels of the longer side of the copies that are compared
-
-
-@torch.no_grad()
-def album_pairs(
-    photos: list[Path],  # see `find_photos`
-    matcher: Callable,  # `matcher(lr, ref) -> Matches`, such as the bundled network's
-    most: int = 3,  # references for each photo
-    coherent: float = 0.3,  # part of the photo that has to be found coherently
-) -> dict[str, tuple[Path, Path]]:  # the two files, by name
-    "The pairs of views of one scene in an album. Raises `ValueError` if there are none."
-    pictures = [_small(photo) for photo in photos]
-    refs = [matcher.describe(ref) if hasattr(matcher, "describe") else ref for _, ref in pictures]
-    pairs, bar = {}, tqdm(pictures, "comparing the photos", leave=False, delay=2, disable=None)
-    for i, (photo, (lr, _)) in enumerate(zip(photos, bar)):
-        found = [((matcher(lr, ref).coherence() > 0.5).float().mean().item(), j) for j, ref in enumerate(refs) if j != i]
-        for part, j in sorted(found, reverse=True)[:most]:
-            if part > coherent:
-                pairs[f"{photo.name} with {photos[j].name}"] = (photo, photos[j])
-    return _checked(pairs, "The album", "add photos that show the same place from elsewhere")
+SMALL = 160  # pixels of the longer side of the copies that are matched
 
 
 def _small(photo: Path) -> tuple[torch.Tensor, torch.Tensor]:

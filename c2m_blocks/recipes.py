@@ -25,10 +25,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from .choosing import album_pairs
 from .contrastive import ContrastiveMatcher, TooFewCorrespondences, TripletMarginLoss, correspondences
 from .core import read_image
 from c2m_blocks.data import (
-    PhotoPairs, SyntheticPairs, album_pairs, find_photos, folder_pairs, listed_pairs, moved_corners, random_view, readable_pairs,
+    PhotoPairs, SyntheticPairs, find_photos, folder_pairs, listed_pairs, moved_corners, random_view, readable_pairs,
 )
 from .distillation import CorrelationDistiller
 from .losses import Discriminator, PerceptualLoss, adversarial_loss, discriminator_loss

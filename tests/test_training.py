@@ -15,8 +15,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from c2m_blocks import RefSRNet
+from c2m_blocks.choosing import album_pairs
 from c2m_blocks.core import seed_everything
-from c2m_blocks.data import PhotoPairs, SyntheticPairs, album_pairs, find_photos, listed_pairs
+from c2m_blocks.data import PhotoPairs, SyntheticPairs, find_photos, listed_pairs
 from c2m_blocks.recipes import STAGES, Restore, RestoreGAN, Student, Teacher, read_recipe, write_recipe
 from c2m_blocks.training import load_checkpoint, read_metrics, save_checkpoint, train
 from c2m_blocks.weights import ASSETS, load_matcher
