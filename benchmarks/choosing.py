@@ -122,7 +122,7 @@ def made(photos: Path, judge: Judge) -> list[str]:
     related = [(i, c) for i, c in enumerate(said[0])]
     zoom = [abs(c.scale / true_zoom(items[i]["homography"]) - 1) for i, c in related if c.useful]
     useful = [f"{sum(c.useful for c in candidates)} of {MADE}" for candidates in said]
-    return [*useful, f"{np.median(zoom):.1%}", f"{max(zoom):.0%}"]
+    return [*useful, f"{np.median(zoom):.1%}", f"{sum(error > 0.1 for error in zoom)} of {len(zoom)}"]
 
 
 def true_zoom(homography: torch.Tensor) -> float:
@@ -149,7 +149,7 @@ if __name__ == "__main__":
     cases = {
         "as they are": (list(lrs.values()), refs),
         "other light": (list(lrs.values()), [recoloured(ref, rng) for ref in refs]),
-        "photo shows the middle, twice as large": (list(lrs.values()), [middle(ref) for ref in refs]),
+        "photo shows the middle only": (list(lrs.values()), [middle(ref) for ref in refs]),
         "LR picture is the middle": ([quarter(middle(picture)) for picture in inputs], refs),
         "photo on its side": (list(lrs.values()), [ref.rotate(90, expand=True) for ref in refs]),
     }
@@ -177,7 +177,7 @@ if __name__ == "__main__":
         rows.append([f"and the album; {case}", SHORTLIST, *found])
     text += [f"Useful is a weight of {WEIGHT} and a scale of {SCALE} or more.", table(header, rows)]
 
-    header = f"{MADE} synthetic pairs | own reference is said to be useful | that of another photo | error of the scale, median | largest"
+    header = f"{MADE} synthetic pairs | own reference is useful | that of another photo | error of the scale, median | above a tenth"
     text.append(table(header, [["turned, zoomed, tilted, recoloured", *made(args.photos, judge)]]))
 
     name, lr = next(iter(lrs.items()))

@@ -240,9 +240,9 @@ def choose_pairs(
     for photo, likeness in zip(bar, alike):
         near = [photos[i] for i in likeness.argsort(descending=True)[: min(shortlist, len(photos) - 1)]]
         judged = [_judge(*opened(photo), other, *opened(other), matcher) for other in near]
-        useful = sorted((c for c in judged if c.useful), key=lambda candidate: -candidate.weight)
+        useful = [c for c in judged if c.useful and _judge(*opened(c.path), photo, *opened(photo), matcher).weight >= WEIGHT / 2]
         if useful:
-            pairs[photo] = useful[:most]
+            pairs[photo] = sorted(useful, key=lambda candidate: -candidate.weight)[:most]
     return pairs
 
 # %% ../nbs/24_choosing.ipynb #f3b5f51d
