@@ -98,9 +98,8 @@ def verdicts(
         order = (vectors @ photo_vector(lr)).argsort(descending=True).tolist()
         judged = [judge((case, name, pool[i].name), lr, pool[i], opened[i]) for i in order[: shortlist + 1]]
         with_true = judged[:shortlist]
-        best = max(with_true, key=lambda c: c.weight)
         same = {path.name} | ALSO_TRUE.get(name, set())
-        first += best.path.name in same and best.weight > 0
+        first += min(with_true, key=choosing._worth).path.name in same
         useful += any(c.path == path and c.useful for c in with_true)
         others = [c for c in judged if c.path.name not in same][:shortlist]
         alone += any(c.useful for c in others)

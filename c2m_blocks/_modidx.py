@@ -114,6 +114,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'c2m_blocks.choosing._shrunk': ('choosing.html#_shrunk', 'c2m_blocks/choosing.py'),
                                      'c2m_blocks.choosing._texture': ('choosing.html#_texture', 'c2m_blocks/choosing.py'),
                                      'c2m_blocks.choosing._thumbnail': ('choosing.html#_thumbnail', 'c2m_blocks/choosing.py'),
+                                     'c2m_blocks.choosing._worth': ('choosing.html#_worth', 'c2m_blocks/choosing.py'),
                                      'c2m_blocks.choosing.album_pairs': ('choosing.html#album_pairs', 'c2m_blocks/choosing.py'),
                                      'c2m_blocks.choosing.choose_pairs': ('choosing.html#choose_pairs', 'c2m_blocks/choosing.py'),
                                      'c2m_blocks.choosing.local_scale': ('choosing.html#local_scale', 'c2m_blocks/choosing.py'),

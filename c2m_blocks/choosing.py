@@ -187,7 +187,7 @@ def rank_references(
     matcher: Callable,  # `matcher(lr, ref) -> Matches`, such as the bundled network's
     top: int = 5,  # how many are returned at most
     shortlist: int = 16,  # how many are matched: those whose `photo_vector` is nearest
-) -> list[Candidate]:  # the best first
+) -> list[Candidate]:  # the best first, and after the useful ones those that look most alike
     "The photos that would serve best as references. Raises `ValueError` if there are none that can be read."
     check_image(lr, "lr")
     if len(lr) != 1:
@@ -200,12 +200,17 @@ def rank_references(
     near = [photos[i] for i in alike.argsort(descending=True)[:shortlist]]
     bar = tqdm(near, "matching the nearest", leave=False, delay=2, disable=None)
     judged = [_judge(picture, 4 * max(picture.size), photo, *_open(photo), _fast(matcher)) for photo in bar]
-    ranked = sorted(judged, key=lambda candidate: -candidate.weight)[:top]
+    ranked = sorted(judged, key=_worth)[:top]
     if not ranked[0].useful:
-        best = ranked[0]
-        message = "None of %d photos is of use as a reference: the best, %s, matches %.0f%% of the picture."
-        log.warning(message, len(photos), best.path.name, 100 * best.coverage)
+        nearest = ranked[0]
+        message = "None of %d photos is of use as a reference: the one that looks most alike, %s, matches %.0f%% of the picture."
+        log.warning(message, len(photos), nearest.path.name, 100 * nearest.coverage)
     return ranked
+
+
+def _worth(candidate: Candidate) -> float:
+    "What useful ones are sorted by; the others keep the order in which they look alike, because their matches are chance."
+    return -candidate.weight if candidate.useful else 0.0
 
 
 def _check_counts(**counts: int) -> None:
