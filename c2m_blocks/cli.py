@@ -143,13 +143,13 @@ def eval_command(args: Namespace) -> None:
 def refs_command(args: Namespace) -> None:
     "`c2m refs`: the photos of a folder that would serve a picture best."
     say = Clock()
-    from c2m_blocks.choosing import rank_references
+    from c2m_blocks.choosing import SMALLEST, rank_references
     from c2m_blocks.core import read_image
     from c2m_blocks.data import find_photos
     from c2m_blocks.weights import load_matcher
 
     lr, matcher = read_image(args.lr), load_matcher(args.model)
-    photos = find_photos(args.folder, at_least=32)
+    photos = find_photos(args.folder, SMALLEST)
     say(f"looking for {args.lr} among {len(photos)} photos")
     found = rank_references(lr, photos, matcher, args.top)
     for candidate in found:
