@@ -31,7 +31,7 @@ from c2m_blocks.restoration import RefSRNet
 from c2m_blocks.training import read_metrics, train
 
 SEEDS = (0, 1, 2)
-MATCHER, RESTORER = dict(steps=400, size=128, batch=8, workers=0), dict(steps=300, size=96, batch=4, workers=0)
+MATCHER, RESTORER = dict(steps=400, size=128, batch=8, workers=0), dict(steps=600, size=96, batch=4, workers=0)
 # the restorers differ in a part from the full one: the student with its teacher, dynamic aggregation, gate
 ARMS = {
     "matcher": ("untrained", "teacher", "student alone", "student with teacher", "margin alone", "margin with teacher"),

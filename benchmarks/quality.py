@@ -30,11 +30,11 @@ def main(folder: Path, model: str, runs: Path) -> str:
     figures = [[name, *(f"{row['psnr']:.2f}" for row in rows)] for name, *rows in zip(names, *columns)]
     means = ["**mean**", *(f"**{one['mean']['psnr']:.3f}**" for one in measured.values())]
     ssims = ["mean SSIM", *(f"{one['mean']['ssim']:.4f}" for one in measured.values())]
-    comparable = {name: one | dict(protocol=measured["none"]["protocol"]) for name, one in measured.items()}
+    over = lambda name, base: difference(measured[name], measured[base], same_refs=False)
     gains = {
-        "own reference over bicubic": difference(comparable["own"], comparable["bicubic"]),
-        "own reference over none": difference(comparable["own"], comparable["none"]),
-        "another's over none": difference(comparable["another"], comparable["none"]),
+        "own reference over bicubic": over("own", "bicubic"),
+        "own reference over none": over("own", "none"),
+        "another's over none": over("another", "none"),
     }
     lost = [none["psnr"] - other["psnr"] for none, other in zip(measured["none"]["rows"], measured["another"]["rows"])]
     lines = [f"- {name}: {mean:+.3f} dB (95 % of resampled means: {low:+.3f} to {high:+.3f})" for name, (mean, low, high) in gains.items()]

@@ -9,6 +9,7 @@ __all__ = ['Clock', 'upscale_command', 'match_command', 'demo_command', 'train_c
 # %% ../nbs/40_cli.ipynb #8cac6c0d
 import logging
 import re
+import shlex
 import sys
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
 from dataclasses import replace
@@ -116,20 +117,32 @@ def _speaks() -> bool:
 # %% ../nbs/40_cli.ipynb #dfc041c3
 def eval_command(args: Namespace) -> None:
     "`c2m eval`: models on a benchmark, by a protocol."
-    from c2m_blocks.benchmarks import find_entries
+    from c2m_blocks.benchmarks import describe_set, find_entries
     from c2m_blocks.core import atomically
     from c2m_blocks.evaluation import Benchmark, Protocol, contact_sheet, evaluate, results_table
     from c2m_blocks.plotting import save_figure
+    from c2m_blocks.weights import RefSRNet
 
     names = ("bicubic", "pad", "multiple", "border", "luma", "rounded", "refs", "perceptual")
     changes = {name: getattr(args, name) for name in names if name in args}
     changes |= dict(perceptual=tuple(args.perceptual)) if "perceptual" in args else {}
-    benchmark = Benchmark(find_entries(args.dataset, args.root), Protocol.preset(args.protocol, **changes))
+    entries, folders = find_entries(args.dataset, args.root, args.part, args.seed), _folders(args.model)
+    benchmark = Benchmark(entries, Protocol.preset(args.protocol, args.dataset, **changes))
+    name = describe_set(args.dataset, entries, args.seed)
+    for model in folders:
+        if model != "bicubic":
+            RefSRNet.from_pretrained(model)  # whether it can be had is to be known now, not when its turn comes
     out = args.output or Path("evaluation") / args.dataset
     if _speaks():
-        print(f"{len(benchmark)} pictures; {benchmark.protocol}", flush=True)
-    folders = {model: out / str(model).strip("/.").replace("/", "-") for model in dict.fromkeys(args.model)}
-    summaries = [evaluate(model, benchmark, folder, args.dataset) for model, folder in folders.items()]
+        print(f"{name}, by the protocol {args.protocol}: {benchmark.protocol}", flush=True)
+    summaries, errors = [], []
+    for model, folder in folders.items():
+        try:
+            summaries.append(evaluate(model, benchmark, out / folder, name))
+        except ValueError as error:
+            errors.append(f"{model}: {error}")
+    if errors:
+        raise ValueError(" ".join(errors))
     if _speaks():
         table = results_table(summaries)
         with atomically(out / "table.md") as part:
@@ -137,7 +150,17 @@ def eval_command(args: Namespace) -> None:
         print(f"\n{table}\nwritten to {out}")
         if len(folders) > 1:
             first, *_, last = folders.values()
-            save_figure(contact_sheet(benchmark, last, first), out / "contact.png")
+            save_figure(contact_sheet(benchmark, out / last, out / first), out / "contact.png")
+
+
+def _folders(models: list[str]) -> dict[str, str]:
+    "A folder for each model, by its name as it was given."
+    folders = {}
+    for model in {str(Path(model)): model for model in models}:
+        plain = "-".join(part for part in Path(model).parts if part.strip("./\\")) or "model"
+        same = sum(folder == plain or folder.startswith(f"{plain} (") for folder in folders.values())
+        folders[model] = f"{plain} ({same + 1})" if same else plain
+    return folders
 
 # %% ../nbs/40_cli.ipynb #700905ce
 def refs_command(args: Namespace) -> None:
@@ -154,23 +177,25 @@ def refs_command(args: Namespace) -> None:
     found = rank_references(lr, photos, matcher, args.top)
     for candidate in found:
         verdict = "useful" if candidate.useful else "of no use"
-        part = f"{candidate.coverage:4.0%} found with score {candidate.score:.2f}"
-        print(f"{part}, {candidate.scale:5.2f} times as large, {verdict:9}  {candidate.path}")
-    say(f"c2m upscale {args.lr} {f'--ref {found[0].path}' if found[0].useful else '--no-ref'}")
+        scale = f"{candidate.scale:5.2f} times as large" if candidate.scale == candidate.scale else f"{'of no known size':20}"
+        print(f"{candidate.coverage:4.0%} found with score {candidate.score:.2f}, {scale}, {verdict:9}  {candidate.path}")
+    ref, model = ["--ref", found[0].path] if found[0].useful else ["--no-ref"], ["--model", args.model] if args.model != "c2m-tiny" else []
+    say(shlex.join(map(str, ["c2m", "upscale", args.lr, *ref, *model])))
 
 # %% ../nbs/40_cli.ipynb #a8c34a41
 def pairs_command(args: Namespace) -> None:
     "`c2m pairs`: the pairs of an album as a table and a page, or a table as a set of files."
     say = Clock()
     from c2m_blocks.choosing import choose_pairs, write_candidates, write_set
+    from c2m_blocks.core import check_output
     from c2m_blocks.data import find_photos
     from c2m_blocks.weights import load_matcher
 
     if args.source.suffix.lower() == ".csv":
         say(f"{write_set(args.source, args.output)} pairs written to {args.output}")
         return
-    if args.output.exists() and not args.force:
-        raise ValueError(f"{args.output} exists already: choose another name, or overwrite it with --force.")
+    for kind in (".csv", ".html"):
+        check_output(args.output if kind == ".csv" else args.output.with_suffix(kind), args.force, (kind,))
     photos = find_photos(args.source)
     say(f"looking for pairs among {len(photos)} photos")
     pairs = choose_pairs(photos, load_matcher(args.model))
@@ -189,6 +214,7 @@ def robustness_command(args: Namespace) -> None:
     from c2m_blocks.weights import RefSRNet
 
     table = check_output(args.output, args.force, FIGURES).with_suffix(".csv")
+    check_output(table, args.force, (".csv",))
     photos, tables = find_photos(args.source, args.size), {}
     networks = {name: RefSRNet.from_pretrained(name) for name in args.model}
     for name, net in networks.items():
@@ -211,10 +237,12 @@ def ablation_command(args: Namespace) -> None:
 
     if args.output:
         check_output(args.output, args.force, TABLES)
-    if wrong := [step for step in args.steps if "=" not in step]:
+    if wrong := [step for step in args.steps if not all(step.partition("="))]:
         raise ValueError(f"{wrong[0]!r} is no step of a ladder: write NAME=WEIGHTS, the base first.")
     steps, benchmark = dict(step.split("=", 1) for step in args.steps), Benchmark(pairs(args.source), Protocol.preset())
-    say(f"{len(steps)} steps on {len(benchmark)} pairs")
+    if len(steps) < len(args.steps):
+        raise ValueError("Two steps have the same name: give each its own.")
+    say(f"a ladder of {len(steps)} on {args.source}")
     rows = ablation(steps, benchmark)
     print(f"\n{as_markdown(rows)}\n\n{benchmark.protocol}\n")
     if args.output:
@@ -253,6 +281,8 @@ def _add_protocol(parser: ArgumentParser) -> None:
 
     parser.add_argument("--dataset", choices=DATASETS, required=True, help="which set; pairs and pictures are your own")
     parser.add_argument("--root", metavar="DIR", type=Path, required=True, help="your copy of it, in the layout it is distributed in")
+    parser.add_argument("--part", action="store_true", help="it may be a part of the set, which the table says")
+    parser.add_argument("--seed", type=int, default=0, help="of the references of Sun80 and Manga109 (default: %(default)s)")
     models = 'a bundled name, a folder, a repository of the Hub, or "bicubic"; may be given several times, the first is compared with'
     parser.add_argument("--model", metavar="NAME", nargs="+", default=["bicubic", "c2m-tiny"], help=f"{models} (default: bicubic c2m-tiny)")
     parser.add_argument("-o", "--output", metavar="DIR", type=Path, help="for figures and pictures (default: evaluation/DATASET)")
@@ -274,12 +304,13 @@ def _parser(wanted: str = "") -> ArgumentParser:
     parser.add_argument("--version", action="store_true", help="say the version and leave")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    def command(name: str, run, about: str, several: bool = False) -> ArgumentParser:
+    def command(name: str, run, about: str, several: bool = False, writes: bool = True) -> ArgumentParser:
         sub = commands.add_parser(name, help=about, description=about)
         sub.set_defaults(run=run)
         models = f"bundled name, folder, or repository of the Hub{', or several' if several else ''} (default: c2m-tiny)"
         sub.add_argument("--model", help=models, **(dict(nargs="+", default=["c2m-tiny"]) if several else dict(default="c2m-tiny")))
-        sub.add_argument("--force", action="store_true", help="overwrite the output")
+        if writes:
+            sub.add_argument("--force", action="store_true", help="overwrite the output")
         return sub
 
     sub = command("upscale", upscale_command, "Upscale a picture by four.")
@@ -317,7 +348,7 @@ def _parser(wanted: str = "") -> ArgumentParser:
             trackers = "where to write the curves while it runs: a tracker of accelerate (default: tensorboard)"
             sub.add_argument("--track", metavar="NAME", nargs="*", default=["tensorboard"], help=trackers)
             _add_numbers(sub, stage)
-    sub = command("refs", refs_command, "Rank a folder of photos as references of a picture.")
+    sub = command("refs", refs_command, "Rank a folder of photos as references of a picture.", writes=False)
     sub.add_argument("lr", metavar="LR", type=Path, help="the picture")
     sub.add_argument("--from", dest="folder", metavar="DIR", type=Path, required=True, help="the photos; its folders are searched, too")
     sub.add_argument("--top", metavar="N", type=int, default=5, help="how many are named (default: %(default)s)")
@@ -337,7 +368,7 @@ def _parser(wanted: str = "") -> ArgumentParser:
     sub.add_argument("--from", dest="source", metavar="DIR", type=Path, required=True, help="pairs, as for c2m eval --dataset pairs")
     steps = "the steps, the base first; weights are a folder, a bundled name or a repository of the Hub"
     sub.add_argument("--steps", metavar="NAME=WEIGHTS", nargs="+", required=True, help=steps)
-    sub.add_argument("-o", "--output", metavar="FILE", type=Path, help="the table, too: .csv or .json")
+    sub.add_argument("-o", "--output", metavar="FILE", type=Path, help="the table, too: .csv, .json or .md")
     sub.add_argument("--force", action="store_true", help="overwrite it")
     about = "Measure models on a benchmark or on your own pairs."
     description = f"{about} What is measured already is not measured again; torchrun shares the work among processes."

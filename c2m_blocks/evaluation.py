@@ -10,12 +10,15 @@ import hashlib
 import io
 import json
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
+from copy import copy
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -35,8 +38,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # %% auto #0
-__all__ = ['log', 'PERCEPTUAL', 'PROTOCOLS', 'DRAWS', 'SURE', 'PUBLISHED', 'Protocol', 'Benchmark', 'measure', 'evaluate',
-           'difference', 'results_table', 'contact_sheet', 'check_published']
+__all__ = ['log', 'PERCEPTUAL', 'PROTOCOLS', 'NAMED', 'DRAWS', 'SURE', 'MATLAB', 'PUBLISHED', 'Protocol', 'Benchmark', 'measure',
+           'evaluate', 'difference', 'results_table', 'contact_sheet', 'check_published']
 
 # %% ../nbs/31_evaluation.ipynb #d1f12e30
 log = logging.getLogger(__name__)
@@ -53,7 +56,7 @@ class Protocol:
     border: int = 4  # pixels on each side that are not measured
     luma: bool = True  # MATLAB's luma is measured; else RGB
     rounded: str = "rgb"  # to 8 bits before it is measured: "no", "rgb" (the result) or "luma" (of result and truth)
-    refs: str = "1"  # shown: "1" the first of a picture's references, "2" ..., "best" matched of all, "all", "none"
+    refs: str = "1"  # shown: "1" the first of a picture's references, "2" ..., "best" matched of all, "all", "none", "own": the LR picture
     perceptual: tuple[str, ...] = ()  # besides PSNR and SSIM: "lpips", "dists"
 
     def __post_init__(self):
@@ -65,7 +68,7 @@ class Protocol:
             raise ValueError(f"multiple is {self.multiple}, but has to be a multiple of 4, or the LR picture would be no quarter.")
         if self.border < 0:
             raise ValueError(f"border is {self.border}, but can't be negative.")
-        if not (self.refs in ("best", "all", "none") or self.refs.isdecimal() and int(self.refs)):
+        if not (self.refs in ("best", "all", "none", "own") or self.refs.isdecimal() and int(self.refs)):
             raise ValueError(f"refs is {self.refs!r}, but has to be a number from 1 on, best, all or none.")
         if unknown := set(self.perceptual) - set(PERCEPTUAL):
             raise ValueError(f"There is no measure {unknown.pop()!r}: choose among {', '.join(PERCEPTUAL)}.")
@@ -76,19 +79,21 @@ class Protocol:
     def preset(
         cls,
         name: str = "c2-matching",  # or "ttsr", "masa"
+        dataset: str = "",  # a name of `DATASETS`; one protocol has another number for some
         **changes,  # of single numbers
     ) -> Protocol:
         "A published protocol."
         if name not in PROTOCOLS:
             raise ValueError(f"There is no protocol {name!r}: choose among {', '.join(PROTOCOLS)}.")
-        return cls(**PROTOCOLS[name] | changes)
+        special = dict(multiple=64) if name == "masa" and dataset in ("urban100", "sun80") else {}
+        return cls(**PROTOCOLS[name] | special | changes)
 
     def __str__(self) -> str:
         size = {"no": f"cropped to multiples of {self.multiple}", "edge": f"edges continued to multiples of {self.multiple}"}
         size = size.get(self.pad, f"cropped to multiples of {self.multiple}, truth and reference of one size by black at right and bottom")
         channels = "luma (BT.601)" if self.luma else "RGB"
         eight = {"no": "not rounded", "rgb": "results rounded to 8 bits", "luma": "luma rounded to 8 bits"}[self.rounded]
-        shown = {"all": "all references", "none": "no reference", "best": "the reference that is matched best"}
+        shown = {"all": "all references", "none": "no reference", "best": "the best matched one", "own": "its LR picture as reference"}
         by = {"pil": "PIL", "matlab": "MATLAB"}[self.bicubic]
         return f"{size}; LR by {by} bicubic; {shown.get(self.refs, f'reference {self.refs}')}; {channels}, {eight}, border {self.border}"
 
@@ -96,7 +101,7 @@ class Protocol:
 PROTOCOLS = {  # where their code has it: ref_cufed_dataset.py and metrics.py; dataset/cufed.py and utils.py; dataset.py and trainer.py
     "c2-matching": dict(pad="black"),
     "ttsr": dict(border=0),
-    "masa": dict(pad="edge", multiple=32, border=0, refs="all"),  # Urban100 and Sun80: multiple=64
+    "masa": dict(pad="edge", multiple=32, border=0, refs="all"),
 }
 
 # %% ../nbs/31_evaluation.ipynb #8d5a30d4
@@ -116,8 +121,14 @@ class Benchmark(Dataset):
         names = [entry.name for entry in entries]
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"Two pictures are named {twice[0]}: rename one of them.")
-        with_refs = any(entry.refs or entry.own for entry in entries)
-        self.entries, self.protocol = entries, protocol if with_refs else replace(protocol, refs="none")
+        number = int(protocol.refs) if protocol.refs.isdecimal() else 0
+        if few := [entry for entry in entries if entry.refs and len(entry.refs) < number]:
+            raise ValueError(f"{few[0].name} has {len(few[0].refs)} references and no number {number}: choose another one, or refs none.")
+        if protocol.refs != "none" and all(entry.own for entry in entries):
+            protocol = replace(protocol, refs="own")
+        if protocol.refs == "none" or not any(entry.refs or entry.own for entry in entries):
+            protocol = replace(protocol, refs="none", pad=protocol.pad.replace("black", "no"))  # nothing to be of one size with
+        self.entries, self.protocol = entries, protocol
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -130,19 +141,15 @@ class Benchmark(Dataset):
             hr, *refs = _one_size([hr, *refs])
         shrink = {"pil": bicubic_pil, "matlab": lambda x, scale: bicubic(x, scale).mul(255).round().clamp(0, 255).div(255)}
         lr = shrink[protocol.bicubic](hr, 0.25)
-        if entry.own and protocol.refs != "none":
+        if protocol.refs == "own":
             refs = [lr]
         return dict(name=entry.name, lr=lr[0], hr=hr[0], refs=[ref[0] for ref in refs], measured=measured)
 
     def _shown(self, entry: Entry) -> tuple[Path, ...]:
-        which, files = self.protocol.refs, entry.refs
-        if entry.own or which == "none":
+        which = self.protocol.refs
+        if which in ("none", "own"):
             return ()
-        if which in ("best", "all"):
-            return files
-        if int(which) > len(files):
-            raise ValueError(f"{entry.name} has {len(files)} references and no number {which}: choose another one, or refs none.")
-        return files[int(which) - 1 : int(which)]
+        return entry.refs if which in ("best", "all") else entry.refs[int(which) - 1 : int(which)]
 
 
 def _sized(hr: torch.Tensor, protocol: Protocol) -> tuple[torch.Tensor, tuple[int, int, int, int]]:
@@ -154,7 +161,7 @@ def _sized(hr: torch.Tensor, protocol: Protocol) -> tuple[torch.Tensor, tuple[in
         return padded, (down // 2, right // 2, h, w)
     h, w = h // m * m, w // m * m
     if not h or not w:
-        raise ValueError(f"The picture of {hr.shape[-1]} x {hr.shape[-2]} pixels is smaller than a multiple of {m}.")
+        raise ValueError(f"The picture of {hr.shape[-1]} x {hr.shape[-2]} pixels is smaller than {m} x {m}: leave it out.")
     return hr[..., :h, :w], (0, 0, h, w)
 
 
@@ -186,6 +193,12 @@ def measure(
     return {name: value.mean().item() for name, value in figures.items()}
 
 
+def _check_perceptual(protocol: Protocol) -> None:
+    "Raise `ValueError` before the work if a measure can't be had."
+    for name in protocol.perceptual:
+        _perceptual(name, *torch.rand(2, 1, 3, 64, 64))
+
+
 def _perceptual(name: str, sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
     try:
         return _network_of(name)(sr, hr)
@@ -204,19 +217,23 @@ def _network_of(name: str) -> Callable:
 
 # %% ../nbs/31_evaluation.ipynb #9c37aee8
 def evaluate(
-    model: RefSRNet | str | Callable,  # a network, what `RefSRNet.from_pretrained` takes, or "bicubic"
+    model: RefSRNet | str | Callable,  # a network, what `RefSRNet.from_pretrained` takes, "bicubic", or `model(lr, refs)` with a list
     benchmark: Benchmark,
     folder: str | Path,  # for the rows, the pictures and the summary
-    dataset: str = "",  # its name, for the summary
+    dataset: str = "",  # its name, for the summary, see `describe_set`
 ) -> dict:  # the summary: `mean` by measure, `rows` (name and measures of each picture), `protocol` and more
     """Measure a model on all pictures of a benchmark.
 
     Raises `ValueError` if pictures can't be measured, after all others are, and if the folder is of another run."""
     folder, process = Path(folder), _process()
-    named = model if isinstance(model, str) else type(model).__name__
+    _check_perceptual(benchmark.protocol)
+    named = str(model) if isinstance(model, str | Path) else getattr(model, "__name__", type(model).__name__)
     model = _loaded(model, benchmark.protocol)
+    if benchmark.protocol.refs == "best" and named != "bicubic" and not hasattr(model, "best"):
+        raise ValueError(f"refs is 'best', but {named} has no matcher to choose by: take a number or 'all'.")
     pictures = [entry.name for entry in benchmark.entries]
     head = dict(model=named, weights=_fingerprint(model), dataset=dataset, pictures=pictures, protocol=_plain(benchmark.protocol))
+    head |= dict(truth=_contents([entry.hr] for entry in benchmark.entries), refs=_contents(entry.refs for entry in benchmark.entries))
     if process.main:
         _open(folder, head)
     process.wait()
@@ -231,14 +248,17 @@ def evaluate(
     process.wait()
     rows = _rows(folder)
     if errors := [row for row in rows if "error" in row]:
-        first = errors[0]
-        raise ValueError(f"{len(errors)} of {len(pictures)} pictures could not be measured, {first['name']} first: {first['error']}")
+        named = " ".join(f"{row['name']}: {row['error']}" for row in errors[:NAMED]) + " ..." * (len(errors) > NAMED)
+        raise ValueError(f"{len(errors)} of {len(pictures)} pictures could not be measured, so that there is no mean. {named}")
     mean = {name: float(np.mean([row[name] for row in rows])) for name in rows[0] if name != "name"}
     summary = head | dict(mean=mean, rows=rows)
     if process.main:
         _write(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
         _write(folder / "rows.csv", _as_csv(rows))
     return summary
+
+
+NAMED = 5  # pictures that could not be measured
 
 
 def _measured(model: Callable, benchmark: Benchmark, i: int, pictures: Path) -> dict:
@@ -248,53 +268,77 @@ def _measured(model: Callable, benchmark: Benchmark, i: int, pictures: Path) -> 
         item = benchmark[i]
         lr, refs = item["lr"][None], [ref[None] for ref in item["refs"]]
         start = perf_counter()
-        sr = model(lr, _best(model, lr, refs) if benchmark.protocol.refs == "best" else refs)
+        if benchmark.protocol.refs == "best" and len(refs) > 1 and hasattr(model, "best"):
+            refs = [model.best(lr, refs)]
+        sr = model(lr, refs)
         seconds = perf_counter() - start
         y, x, h, w = item["measured"]
         sr, hr = (part[..., y : y + h, x : x + w] for part in (sr, item["hr"][None]))
         figures = measure(sr, hr, benchmark.protocol)
+        if figures["psnr"] == np.inf:
+            raise ValueError("The result is the truth itself, and its PSNR infinite: leave this picture out.")
         write_image(sr, pictures / f"{name}.png")
     except ValueError as error:
         return dict(name=name, error=str(error))
     return dict(name=name, **figures, seconds=round(seconds, 3))
 
 # %% ../nbs/31_evaluation.ipynb #4dfa1106
-def _best(model: Callable, lr: torch.Tensor, refs: list[torch.Tensor]) -> list[torch.Tensor]:
-    if len(refs) < 2:
-        return refs
-    if not hasattr(model, "matcher"):
-        raise ValueError("refs is 'best', but this model has no matcher to choose by: take a number or 'all'.")
-    with torch.inference_mode():
-        found = [model.matcher(lr, ref).coherence().mean().item() for ref in refs]
-    return [refs[int(np.argmax(found))]]
-
-
 class _Upscaler:
-    "A network as it is used on files."
+    "A network as it is used on files, on its own device."
 
     def __init__(self, net: RefSRNet):
-        self.net, self.matcher = net, net.matcher
+        self.net = net.eval()
+
+    def _here(self, pictures: list[torch.Tensor]) -> list[torch.Tensor]:
+        return [x.to(next(self.net.parameters()).device) for x in pictures]
 
     def __call__(self, lr: torch.Tensor, refs: list[torch.Tensor]) -> torch.Tensor:
-        return upscale(lr, refs or None, self.net)
+        lr, *refs = self._here([lr, *refs])
+        return upscale(lr, refs or None, self.net).cpu()
+
+    @torch.inference_mode()
+    def best(self, lr: torch.Tensor, refs: list[torch.Tensor]) -> torch.Tensor:
+        "The reference in which most of the LR picture is found coherently."
+        (lr, *there), matcher = self._here([lr, *refs]), copy(self.net.matcher)
+        matcher.search = "coarse"
+        return refs[int(np.argmax([matcher(lr, ref).coherence().mean().item() for ref in there]))]
 
 
 def _loaded(model: RefSRNet | str | Path | Callable, protocol: Protocol) -> Callable:
     "What gives a result for an LR picture and a list of references."
     if model == "bicubic":
         enlarge = dict(pil=bicubic_pil, matlab=bicubic)[protocol.bicubic]
-        return lambda lr, refs: enlarge(lr, 4)
+        bicubic_only = lambda lr, refs: enlarge(lr, 4)
+        bicubic_only.weights = ""
+        return bicubic_only
     if isinstance(model, str | Path):
         model = RefSRNet.from_pretrained(model)
-    return _Upscaler(model.eval()) if isinstance(model, RefSRNet) else model
+        model = model.cuda() if torch.cuda.is_available() else model
+    return _Upscaler(model) if isinstance(model, RefSRNet) else model
 
 
 def _fingerprint(model: Callable) -> str:
-    "Weights in sixteen digits; none for what has no weights."
-    net, digest = getattr(model, "net", model), hashlib.sha256()
-    for name, weight in net.state_dict().items() if isinstance(net, torch.nn.Module) else ():
+    "Weights and settings in sixteen digits; of what has neither, a number that no other run has, because nobody knows if it is the same."
+    net = getattr(model, "net", model)
+    if not isinstance(net, torch.nn.Module):
+        return getattr(model, "weights", uuid4().hex)
+    digest = hashlib.sha256()
+    for name, weight in net.state_dict().items():
         digest.update(name.encode() + weight.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16] if isinstance(net, torch.nn.Module) else ""
+    for name, part in net.named_modules():
+        settings = {key: value for key, value in vars(part).items() if isinstance(value, bool | int | float | str) and key != "training"}
+        digest.update(f"{name} {type(part).__name__} {sorted(settings.items())}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _contents(files: Iterable[Iterable[Path]]) -> str:
+    "All that files hold in sixteen digits; one that can't be read counts by its name."
+    digest = hashlib.sha256()
+    for of_one in files:
+        for file in of_one:
+            digest.update(hashlib.sha256(file.read_bytes() if file.is_file() else file.name.encode()).digest())
+        digest.update(b"next")
+    return digest.hexdigest()[:16]
 
 
 def _plain(protocol: Protocol) -> dict:
@@ -316,7 +360,10 @@ def _as_csv(rows: list[dict]) -> str:
 
 def _open(folder: Path, head: dict) -> None:
     "Begin a run's folder, or go on with it if it is of the same run."
-    (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    try:
+        (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"The folder {folder} can't be made ({error.strerror}): choose another one.") from None
     if (folder / "run.json").exists():
         before = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         if changed := [name for name in head if before.get(name) != head[name]]:
@@ -353,6 +400,8 @@ def _process() -> _Process:
     try:
         from accelerate import PartialState
     except ImportError:
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            raise ValueError("To share the work among processes needs accelerate: pip install 'c2m_blocks[train]'.") from None
         return _Process(0, 1, True, lambda: None)
     state = PartialState(cpu=not torch.cuda.is_available())
     return _Process(state.process_index, state.num_processes, state.is_main_process, state.wait_for_everyone)
@@ -365,13 +414,18 @@ def difference(
     summary: dict,  # of `evaluate`
     base: dict,  # of the model that it is compared with
     figure: str = "psnr",
+    same_refs: bool = True,  # False: compare results with other references, or without any
 ) -> tuple[float, float, float]:  # mean of summary - base, and the two ends of its interval
     "How much better a model is, picture by picture. Raises `ValueError` for figures that can't be compared."
-    shown = dict(dataset=str, pictures=lambda names: f"{len(names)} pictures", protocol=lambda values: str(Protocol(**_read(values))))
-    for name, show in shown.items():
+    ways = [Protocol(**_read(one["protocol"])) for one in (summary, base)]
+    if not same_refs:
+        ways = [replace(way, refs="none", pad=way.pad.replace("black", "no")) for way in ways]
+    models = f"{summary['model']} and {base['model']}"
+    if ways[0] != ways[1]:
+        raise ValueError(f"{models} were measured by two protocols ({ways[0]} against {ways[1]}): measure one of them again.")
+    for name in ("dataset", "pictures", "truth", *(["refs"] if same_refs else [])):
         if summary[name] != base[name]:
-            what, models = f"{show(summary[name])} against {show(base[name])}", f"{summary['model']} and {base['model']}"
-            raise ValueError(f"{models} were measured with another {name} ({what}): measure one of them again.")
+            raise ValueError(f"{models} were measured with other {name}: measure one of them again.")
     gains = np.array([row[figure] - other[figure] for row, other in zip(summary["rows"], base["rows"])])
     draws = np.random.default_rng(0).integers(0, len(gains), (DRAWS, len(gains)))
     low, high = np.quantile(gains[draws].mean(1), [(1 - SURE) / 2, (1 + SURE) / 2])
@@ -399,15 +453,14 @@ def results_table(
         mean = summary["mean"]
         lines.append([summary["model"], *(f"{mean[name]:.{digits(name)}f}" for name in names), gain, f"{mean['seconds']:.1f}"])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    count, protocol = len(base["pictures"]), Protocol(**_read(base["protocol"]))
-    return f"{table}\n\n{base['dataset']}, {count} picture{'s' * (count != 1)}: {protocol}.\n"
+    return f"{table}\n\n{base['dataset']}: {Protocol(**_read(base['protocol']))}.\n"
 
 # %% ../nbs/31_evaluation.ipynb #97c81745
 def contact_sheet(
     benchmark: Benchmark,
     folder: str | Path,  # of a run of `evaluate` on it
     base: str | Path,  # of the run that it is compared with
-    most: int = 3,  # pictures of each kind
+    most: int = 3,  # pictures of each kind, fewer if there are not many
 ) -> Figure:
     "Reference, base, result and truth for the best, the worst and the most changed pictures. Raises `ValueError` as `difference` does."
     folder, base = Path(folder), Path(base)
@@ -416,7 +469,7 @@ def contact_sheet(
     value = np.array([row["psnr"] for row in summary["rows"]])
     gain = value - [row["psnr"] for row in other["rows"]]
     kinds = {"best": np.argsort(-value), "worst": np.argsort(value), "most changed": np.argsort(-abs(gain))}
-    rows, refs = {}, {}
+    rows, refs, most = {}, {}, min(most, -(-len(value) // len(kinds)))
     for kind, order in kinds.items():
         shown = {title.split(": ", 1)[1] for title in rows}
         for i in [i for i in order if benchmark.entries[i].name not in shown][:most]:
@@ -430,6 +483,7 @@ def contact_sheet(
     return compare_rows(rows, refs)
 
 # %% ../nbs/31_evaluation.ipynb #b182a7ac
+MATLAB = Protocol(bicubic="matlab", rounded="luma", refs="none")
 PUBLISHED = {  # PSNR-Y in dB and SSIM-Y of MATLAB's bicubic
     "set5": (28.42, 0.8104), "set14": (26.00, 0.7027), "bsd100": (25.96, 0.6675), "urban100": (23.14, 0.6577),
 }
@@ -437,9 +491,12 @@ PUBLISHED = {  # PSNR-Y in dB and SSIM-Y of MATLAB's bicubic
 
 def check_published(
     dataset: str,  # a name of `PUBLISHED`
-    summary: dict,  # of `evaluate("bicubic", ...)` on it, by the protocol `Protocol(bicubic="matlab", rounded="luma", refs="none")`
+    summary: dict,  # of `evaluate("bicubic", ...)` on it, by the protocol `MATLAB`
 ) -> dict[str, tuple[float, float]]:  # measured and published, by figure
-    "Our figures beside those of the literature. Raises `ValueError` if they differ by more than 0.02 dB or 0.001."
+    "Our figures beside those of the literature. Raises `ValueError` if they differ by more than 0.02 dB or 0.001, or can't be compared."
+    if dataset not in PUBLISHED or summary["model"] != "bicubic" or Protocol(**_read(summary["protocol"])) != MATLAB:
+        what = f"not {summary['model']} on {dataset} by {Protocol(**_read(summary['protocol']))}"
+        raise ValueError(f"Only bicubic on {', '.join(PUBLISHED)} by the protocol MATLAB can be compared, {what}.")
     values = {name: (summary["mean"][name], known) for name, known in zip(("psnr", "ssim"), PUBLISHED[dataset])}
     for (name, (ours, known)), most in zip(values.items(), (0.02, 0.001)):
         if abs(ours - known) > most:

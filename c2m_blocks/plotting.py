@@ -32,7 +32,7 @@ def _figure(width: float, height: float) -> Figure:
 
 def _show(ax, x: torch.Tensor, title: str = "") -> None:
     ax.imshow(rearrange(x[0].detach().float().clamp(0, 1).cpu(), "c h w -> h w c").numpy())
-    ax.set_axis_off(), ax.set_title(title, fontsize=9)
+    ax.set_axis_off(), ax.set_title(title, fontsize=9, parse_math=False)  # names may hold a $
 
 # %% ../nbs/32_plotting.ipynb #b2a057ab
 def draw_matches(

@@ -55,7 +55,7 @@ def test_processes_share_the_work(pairs):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29532"]
     done = evaluated(pairs, out="shared", launcher=launcher)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("5 pictures") == 2, "once at the start and once below the table"
+    assert done.stdout.count("pairs, 5 pictures") == 2, "once at the start and once below the table"
     assert evaluated(pairs, out="alone").returncode == 0
     assert rows(pairs, "c2m-tiny", "shared") == rows(pairs, "c2m-tiny", "alone")
     assert len((pairs.parent / "shared" / "c2m-tiny" / "rows-1.jsonl").read_text().split("\n")) == 3
@@ -65,7 +65,8 @@ def test_a_broken_picture_fails_at_the_end(pairs):
     (pairs / "2_ref.png").write_bytes((pairs / "2_ref.png").read_bytes()[:500])
     done = evaluated(pairs)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "1 of 5 pictures could not be measured, 2 first" in done.stderr and "2_ref.png is damaged or cut off" in done.stderr
+    assert "1 of 5 pictures could not be measured" in done.stderr and "2_ref.png is damaged or cut off" in done.stderr
+    assert "bicubic: " in done.stderr and "c2m-tiny: " in done.stderr, "the others are measured all the same"
     assert not (pairs.parent / "out" / "table.md").exists()
 
 
@@ -80,8 +81,33 @@ def test_other_weights_are_another_run(pairs):
     (["--refs", "2"], "0 has 1 references and no number 2"),
     (["--model", "nothing"], "There is no network 'nothing'"),
     (["--border", "40"], "smaller than"),
-    (["--perceptual", "lpips"], "lpips"),
+    (["--model", "bicubic", "nothing"], "There is no network 'nothing'"),
 ])
 def test_bad_input(pairs, args, message):
     done = evaluated(pairs, *args)
     assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_pictures_of_the_same_names_are_other_pictures(pairs):
+    assert evaluated(pairs, "--refs", "none").returncode == 0
+    write_image(1 - read_image(pairs / "3_input.png"), pairs / "3_input.png")
+    done = evaluated(pairs, "--refs", "none")
+    assert done.returncode == 2 and "holds a run of another truth" in done.stderr
+
+
+def test_the_best_of_several_references(pairs):
+    lines = [f"{i}_input.png,{ref}_ref.png" for i in (0, 1) for ref in (4, i)]
+    (pairs / "pairs.csv").write_text("\n".join(["hr,ref", *lines]))
+    for refs in ("1", "2", "best", "all"):
+        done = evaluated(pairs / "pairs.csv", "--refs", refs, out=refs)
+        assert done.returncode == 0, done.stderr
+    best, second = rows(pairs, "c2m-tiny", "pairs/best"), rows(pairs, "c2m-tiny", "pairs/2")
+    assert best == second, "each is shown with its own"
+    assert rows(pairs, "c2m-tiny", "pairs/1") != second
+
+
+def test_names_that_a_figure_could_misread(pairs):
+    for kind in ("input", "ref"):
+        (pairs / f"0_{kind}.png").rename(pairs / f"a$b_{{ $x 100%_{kind}.png")
+    done = evaluated(pairs, "--refs", "none")
+    assert done.returncode == 0 and (pairs.parent / "out" / "contact.png").exists(), done.stderr
