@@ -21,7 +21,6 @@ from common import results
 from torch import nn
 
 from c2m_blocks import aggregation
-from c2m_blocks.aggregation import PatchSwap
 from c2m_blocks.core import read_image
 from c2m_blocks.data import BANDS, SyntheticPairs, controlled_view, folder_pairs, random_view
 from c2m_blocks.metrics import psnr
@@ -37,14 +36,6 @@ ARMS = {
     "matcher": ("untrained", "teacher", "student alone", "student with teacher", "margin alone", "margin with teacher"),
     "restorer": ("full", "untrained matcher", "patch swap", "no gate"),
 }
-
-
-class Swapped(Restore):
-    "A restorer that copies patches instead of aggregating."
-
-    def net(self) -> RefSRNet:
-        net = super().net()
-        return RefSRNet(net.matcher, net.encoder, [PatchSwap() for _ in range(3)], net.config["channels"], net.config["blocks"])
 
 
 def train_and_measure(kind: str, arm: str, seed: int, photos: Path, pairs: Path, runs: Path) -> dict:
@@ -65,8 +56,7 @@ def train_and_measure(kind: str, arm: str, seed: int, photos: Path, pairs: Path,
         if arm == "no gate":
             aggregation.trust = torch.ones_like
         known = "" if arm == "untrained matcher" else matcher("student with teacher")
-        stage = Swapped if arm == "patch swap" else Restore
-        recipe = stage.preset("c2m-tiny", **shared, **RESTORER | dict(matcher=known))
+        recipe = Restore.preset("c2m-tiny", **shared, **RESTORER | dict(matcher=known, swap=arm == "patch swap"))
         figures = restorers_figures(train(recipe, run, resume=True), pairs)
     loss = "l1" if kind == "restorer" else "margin" if "margin" in arm else "volume"
     return dict(figures=figures, curve=[(row["step"], row[loss]) for row in read_metrics(run)])

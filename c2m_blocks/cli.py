@@ -141,6 +141,9 @@ def eval_command(args: Namespace) -> None:
             summaries.append(evaluate(model, benchmark, out / folder, name))
         except ValueError as error:
             errors.append(f"{model}: {error}")
+        except KeyboardInterrupt:
+            print(f"\nwhat is measured is kept in {out}; the same command goes on", file=sys.stderr)
+            raise
     if errors:
         raise ValueError(" ".join(errors))
     if _speaks():

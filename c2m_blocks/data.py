@@ -286,7 +286,7 @@ def folder_pairs(
     folder: str | Path,  # holds `NAME_input.png` and `NAME_ref.png` for each pair
 ) -> dict[str, tuple[Path, Path]]:  # the two files, by name
     "The pairs of a folder. Raises `ValueError` if there are none, or if a reference is missing."
-    inputs = sorted(Path(folder).glob("*_input.png"))
+    inputs = sorted(f for f in Path(folder).glob("*_input.png") if not f.name.startswith("."))
     pairs = {f.name.removesuffix("_input.png"): (f, f.with_name(f.name.replace("_input.", "_ref."))) for f in inputs}
     return _checked(pairs, folder, "name the files NAME_input.png and NAME_ref.png")
 

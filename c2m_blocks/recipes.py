@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['KNOWN', 'STAGES', 'Recipe', 'recipe_numbers', 'write_recipe', 'read_recipe', 'device_of', 'matching_error',
            'known_items', 'correspondence_loss', 'MatcherObjective', 'Teacher', 'Student', 'RestorerObjective',
-           'SomeAlone', 'Restore', 'AdversarialObjective', 'RestoreGAN']
+           'SomeAlone', 'swapping', 'Restore', 'AdversarialObjective', 'RestoreGAN']
 
 # %% ../nbs/33_recipes.ipynb #3fe105b6
 import json
@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from .choosing import album_pairs
+from .aggregation import PatchSwap
 from .contrastive import ContrastiveMatcher, TooFewCorrespondences, TripletMarginLoss, correspondences
 from .core import read_image
 from c2m_blocks.data import (
@@ -398,6 +399,14 @@ class SomeAlone(Dataset):
         return dict(self.pairs[key], alone=torch.tensor(alone))
 
 # %% ../nbs/33_recipes.ipynb #a6448f01
+def swapping(
+    net: RefSRNet,
+) -> RefSRNet:  # shares its other parts with `net`
+    "The same network with patches swapped instead of aggregated: the base of the paper's ablation (Fig. 8)."
+    aggregators = [None if part is None else PatchSwap() for part in net.config["aggregators"]]
+    return RefSRNet(net.matcher, net.encoder, aggregators, net.config["channels"], net.config["blocks"])
+
+# %% ../nbs/33_recipes.ipynb #70562337
 @dataclass(frozen=True)
 class Restore(Recipe):
     """The restorer, with L1 (section 3.6).
@@ -405,6 +414,7 @@ class Restore(Recipe):
     The paper: Adam 1e-4, batches of 9, LR pictures of 40 pixels, 255 000 steps."""
 
     matcher: str = ""  # folder that a student's run wrote, or a bundled name; empty: the network's own, untrained or from ImageNet
+    swap: bool = False  # swap patches instead of aggregating them: the base of the paper's ablation
     album: bool = False  # the photos are an album: find the pairs in it by the bundled matcher
     alone: float = 0.0  # part of the pairs that go without a reference
     unrelated: float = 0.0  # part of the pairs made from photos whose reference shows something else
@@ -447,6 +457,7 @@ class Restore(Recipe):
         if self.start:
             return RefSRNet.from_pretrained(self.start)
         net = RefSRNet.preset(self.network, self.pretrained)
+        net = swapping(net) if self.swap else net
         if self.matcher:
             try:
                 net.matcher.load_state_dict(load_matcher(self.matcher).state_dict())
