@@ -55,7 +55,7 @@ def train_and_measure(kind: str, arm: str, seed: int, photos: Path, pairs: Path,
     else:
         if arm == "no gate":
             aggregation.trust = torch.ones_like
-        known = "" if arm == "untrained matcher" else matcher("student with teacher")
+        known = "untrained" if arm == "untrained matcher" else matcher("student with teacher")
         recipe = Restore.preset("c2m-tiny", **shared, **RESTORER | dict(matcher=known, swap=arm == "patch swap"))
         figures = restorers_figures(train(recipe, run, resume=True), pairs)
     loss = "l1" if kind == "restorer" else "margin" if "margin" in arm else "volume"

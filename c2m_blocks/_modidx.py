@@ -568,6 +568,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'c2m_blocks.weights._describe': ('weights.html#_describe', 'c2m_blocks/weights.py'),
                                     'c2m_blocks.weights._load': ('weights.html#_load', 'c2m_blocks/weights.py'),
                                     'c2m_blocks.weights._restorer_name': ('weights.html#_restorer_name', 'c2m_blocks/weights.py'),
+                                    'c2m_blocks.weights._save': ('weights.html#_save', 'c2m_blocks/weights.py'),
                                     'c2m_blocks.weights._translate': ('weights.html#_translate', 'c2m_blocks/weights.py'),
                                     'c2m_blocks.weights._vgg_names': ('weights.html#_vgg_names', 'c2m_blocks/weights.py'),
                                     'c2m_blocks.weights.load_matcher': ('weights.html#load_matcher', 'c2m_blocks/weights.py'),

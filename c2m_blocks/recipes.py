@@ -25,8 +25,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from .choosing import album_pairs
 from .aggregation import PatchSwap
+from .choosing import album_pairs
 from .contrastive import ContrastiveMatcher, TooFewCorrespondences, TripletMarginLoss, correspondences
 from .core import read_image
 from c2m_blocks.data import (
@@ -37,7 +37,7 @@ from .losses import Discriminator, PerceptualLoss, adversarial_loss, discriminat
 from .metrics import psnr
 from .resample import bicubic_pil
 from .restoration import RefSRNet
-from .weights import load_matcher, save_matcher
+from .weights import BUNDLED, load_matcher, save_matcher
 
 # %% ../nbs/33_recipes.ipynb #bb1c7800
 @dataclass(frozen=True)
@@ -413,7 +413,7 @@ class Restore(Recipe):
 
     The paper: Adam 1e-4, batches of 9, LR pictures of 40 pixels, 255 000 steps."""
 
-    matcher: str = ""  # folder that a student's run wrote, or a bundled name; empty: the network's own, untrained or from ImageNet
+    matcher: str = ""  # folder of a student's run, a bundled name, or "untrained"; empty: that of `start`, or the bundled one if it fits
     swap: bool = False  # swap patches instead of aggregating them: the base of the paper's ablation
     album: bool = False  # the photos are an album: find the pairs in it by the bundled matcher
     alone: float = 0.0  # part of the pairs that go without a reference
@@ -425,7 +425,7 @@ class Restore(Recipe):
     milestones: tuple[int, ...] = (72_500, 211_000)
 
     small = dict(
-        matcher="c2m-tiny", alone=0.1, unrelated=0.2, factors=(1.0, 1.0, 1.0), size=128, steps=20_000, batch=4, lr=8e-4, warmup=100,
+        alone=0.1, unrelated=0.2, factors=(1.0, 1.0, 1.0), size=128, steps=20_000, batch=4, lr=8e-4, warmup=100,
         milestones=(), cosine=True, clip=1.0, precision="bf16", pretrained=False,
     )
 
@@ -454,17 +454,16 @@ class Restore(Recipe):
 
     def net(self) -> RefSRNet:
         "The network before the training."
-        if self.start:
-            return RefSRNet.from_pretrained(self.start)
-        net = RefSRNet.preset(self.network, self.pretrained)
+        known = self.matcher or ("" if self.start or self.network not in BUNDLED else self.network)
+        net = RefSRNet.from_pretrained(self.start) if self.start else RefSRNet.preset(self.network, self.pretrained)
         net = swapping(net) if self.swap else net
-        if self.matcher:
+        if known not in ("", "untrained"):
             try:
-                net.matcher.load_state_dict(load_matcher(self.matcher).state_dict())
+                net.matcher.load_state_dict(load_matcher(known).state_dict())
             except RuntimeError:
                 remedy = f"name one that was trained with --network {self.network}"
-                raise ValueError(f"The matcher {self.matcher} is of another make than that of {self.network}: {remedy}.") from None
-        if self.network != "c2m-tiny":
+                raise ValueError(f"The matcher {known} is of another make than that of {self.network}: {remedy}.") from None
+        if self.network != "c2m-tiny" and not self.start:
             for name, part in net.named_modules():  # as the published code starts
                 if isinstance(part, nn.Conv2d) and not name.startswith(("matcher", "encoder")) and "offset_modulation" not in name:
                     nn.init.normal_(part.weight, 0, 0.02), nn.init.zeros_(part.bias)

@@ -20,6 +20,7 @@ from torch import nn
 
 from .aggregation import DynamicAggregation, PatchSwap
 from .contrastive import ContrastiveMatcher
+from .core import atomically
 from .features import DescriptorEncoder, TextureEncoder, VGGFeatures
 from .restoration import RefSRNet
 
@@ -55,9 +56,15 @@ ASSETS = Path(__file__).parent / "assets" if "__file__" in globals() else Path("
 BUNDLED = ("c2m-tiny",)
 
 
+def _save(module: nn.Module, path: Path) -> None:
+    "Weights as a file, whole or not at all, and with the usual rights: what `save_file` leaves is for the owner alone."
+    with atomically(path) as part:
+        save_file({k: v.contiguous() for k, v in module.state_dict().items()}, part)
+
+
 @patch
 def _save_pretrained(self: RefSRNet, save_directory: Path) -> None:
-    save_file({k: v.contiguous() for k, v in self.state_dict().items()}, save_directory / "model.safetensors")
+    _save(self, save_directory / "model.safetensors")
     (save_directory / "config.json").write_text(json.dumps({k: _describe(v) for k, v in self.config.items()}, indent=2) + "\n")
 
 
@@ -137,7 +144,7 @@ def save_matcher(
     "Write a matcher as `model.safetensors` and `config.json`, so that `load_matcher` finds it."
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.contiguous() for k, v in matcher.state_dict().items()}, folder / "model.safetensors")
+    _save(matcher, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(dict(matcher=_describe(matcher)), indent=2) + "\n")
 
 
