@@ -3,8 +3,8 @@
     python benchmarks/choosing.py PAIRS ALBUM PHOTOS
 
 PAIRS holds NAME_input.png and NAME_ref.png: the LR picture is the bicubic quarter of an input, and the true photo its own reference. ALBUM
-and PHOTOS are folders of photos that show none of these scenes. What the matcher says is kept in a file beside this script's
-table while it runs, so that it can be cut off and called again.
+and PHOTOS are folders of photos that show none of these scenes. What the matcher says is kept in runs/, so that it can be cut
+off and called again.
 """
 
 import pickle
@@ -18,7 +18,7 @@ from common import machine, results, seconds, table
 from PIL import Image
 from torch.nn import functional as F
 
-from c2m_blocks import choosing
+from c2m_blocks import choosing, evaluation
 from c2m_blocks.choosing import SCALE, WEIGHT, Candidate, choose_pairs, photo_vector
 from c2m_blocks.data import SyntheticPairs, find_photos, folder_pairs, recolour
 from c2m_blocks.weights import load_matcher
@@ -137,7 +137,8 @@ if __name__ == "__main__":
     args = parser.parse_args()
     torch.set_grad_enabled(False)
     matcher = load_matcher("c2m-tiny")
-    kept = results("choosing.md").with_suffix(".part")
+    kept = Path("runs") / f"choosing-{evaluation._fingerprint(matcher)}.part"
+    kept.parent.mkdir(exist_ok=True)
     judge = Judge(matcher, kept)
     pairs, album = folder_pairs(args.pairs), find_photos(args.album)
     inputs = [Image.open(hr).convert("RGB") for hr, _ in pairs.values()]
