@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from .evaluation import NAMED, Benchmark, Protocol, measure
+from .evaluation import Benchmark, Protocol, check_all_measured, measure
 from .recipes import device_of
 from .weights import RefSRNet
 
@@ -36,7 +36,11 @@ def multiply_adds(
     ref_size: tuple[int, int] | None,  # (H, W) of the reference, pixels; None: there is none
 ) -> int:
     "How many multiplications are added up in the convolutions and matrix products of one call."
-    pictures = _pictures(net, lr_size, ref_size)
+    return _counted(net, *_pictures(net, lr_size, ref_size))
+
+
+def _counted(net: Callable, *pictures: torch.Tensor | list[torch.Tensor] | None) -> int:
+    "The multiply-adds of one call."
     with FlopCounterMode(display=False) as counter:
         net(*pictures)
     return counter.get_total_flops() // 2
@@ -88,17 +92,15 @@ def ablation(
     if not steps:
         raise ValueError("There is no step to measure: give at least the base.")
     networks = {name: RefSRNet.from_pretrained(step) if isinstance(step, str | Path) else step for name, step in steps.items()}
-    rows, errors = {name: [] for name in networks}, []
+    rows, errors = {name: [] for name in networks}, {}
     for i in tqdm(range(len(benchmark)), "measuring", leave=False, delay=2, disable=None):
         try:
             item = benchmark[i]
             for name, net in networks.items():
                 rows[name].append(_measured(net, item, benchmark.protocol))
         except ValueError as error:
-            errors.append(f"{benchmark.entries[i].name}: {error}")
-    if errors:
-        named = " ".join(errors[:NAMED])
-        raise ValueError(f"{len(errors)} of {len(benchmark)} pictures could not be measured, so that there is no mean. {named}")
+            errors[benchmark.entries[i].name] = error
+    check_all_measured(errors, len(benchmark))
     return _ladder(networks, rows)
 
 
@@ -107,12 +109,11 @@ def _measured(net: Callable, item: dict, protocol: Protocol) -> dict[str, float]
     "The figures of one picture, its multiply-adds and seconds."
     device, (y, x, h, w) = device_of(net), item["measured"]
     lr, refs = item["lr"][None].to(device), [ref[None].to(device) for ref in item["refs"]] or None
-    with FlopCounterMode(display=False) as counter:
-        net(lr, refs)  # the first call, which is slower, is not timed
+    products = _counted(net, lr, refs)  # the first call, which is slower, is not timed
     sr, seconds = _timed(net, lr, refs)
     part = (..., slice(y, y + h), slice(x, x + w))
     figures = measure(sr[part].cpu(), item["hr"][None][part], protocol)
-    return figures | dict(multiply_adds=counter.get_total_flops() // 2, seconds=seconds)
+    return figures | dict(multiply_adds=products, seconds=seconds)
 
 
 def _ladder(networks: dict[str, Callable], rows: dict[str, list[dict]]) -> list[dict]:

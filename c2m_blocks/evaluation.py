@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['log', 'PERCEPTUAL', 'PROTOCOLS', 'NAMED', 'DRAWS', 'SURE', 'MATLAB', 'PUBLISHED', 'Protocol', 'Benchmark', 'measure',
-           'evaluate', 'difference', 'results_table', 'contact_sheet', 'check_published']
+           'evaluate', 'check_all_measured', 'difference', 'results_table', 'contact_sheet', 'check_published']
 
 # %% ../nbs/31_evaluation.ipynb #d1f12e30
 log = logging.getLogger(__name__)
@@ -247,9 +247,7 @@ def evaluate(
             file.flush()
     process.wait()
     rows = _rows(folder)
-    if errors := [row for row in rows if "error" in row]:
-        named = " ".join(f"{row['name']}: {row['error']}" for row in errors[:NAMED]) + " ..." * (len(errors) > NAMED)
-        raise ValueError(f"{len(errors)} of {len(pictures)} pictures could not be measured, so that there is no mean. {named}")
+    check_all_measured({row["name"]: row["error"] for row in rows if "error" in row}, len(pictures))
     mean = {name: float(np.mean([row[name] for row in rows])) for name in rows[0] if name != "name"}
     summary = head | dict(mean=mean, rows=rows)
     if process.main:
@@ -259,6 +257,16 @@ def evaluate(
 
 
 NAMED = 5  # pictures that could not be measured
+
+
+def check_all_measured(
+    errors: dict[str, str | Exception],  # why a picture could not be measured, by its name
+    count: int,  # of all pictures
+) -> None:
+    "Raises `ValueError` if there is one that a mean would leave out."
+    if errors:
+        named = " ".join(f"{name}: {error}" for name, error in list(errors.items())[:NAMED]) + " ..." * (len(errors) > NAMED)
+        raise ValueError(f"{len(errors)} of {count} pictures could not be measured, so that there is no mean. {named}")
 
 
 def _measured(model: Callable, benchmark: Benchmark, i: int, pictures: Path) -> dict:
