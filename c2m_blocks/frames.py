@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['log', 'WEIGHTS', 'VIDEOS', 'OWN', 'Colour', 'guess_matrix', 'Clip', 'find_frames', 'read_clip', 'CtrlC',
-           'encode_frames', 'join', 'check_clip_output', 'write_frames', 'write_clip']
+           'encode_frames', 'join', 'check_clip_output', 'write_frames', 'frame_names', 'write_clip']
 
 # %% ../nbs/01a_frames.ipynb #7a4f43a4
 import heapq
@@ -81,8 +81,8 @@ class Clip:
     path: Path
     width: int  # as it is shown
     height: int
-    count: int | None  # frames; None if only reading them all would tell
-    rate: Fraction  # frames a second, the mean if it varies
+    count: int | None  # frames, of some files estimated from their length; None if only reading them all would tell
+    rate: Fraction  # frames a second; the mean, or a guess of the file, if it varies
     time_base: Fraction = Fraction(1)  # seconds, the unit of time stamps
     bits: int = 8  # of a value
     colour: Colour = Colour()
@@ -390,20 +390,21 @@ def _told(path: str | Path) -> Iterator[None]:
 
 # %% ../nbs/01a_frames.ipynb #e8cfb605
 VIDEOS = (".mp4", ".mov", ".mkv")
-OWN = {"major_brand", "minor_version", "compatible_brands", "encoder", "rotate", "duration"}  # what a file says of itself
+OWN = re.compile("major_brand|minor_version|compatible_brands|encoder|rotate|duration|bps|number_of_|_statistics", re.I)  # of one file only
 
 
 def join(
     parts: list[Path],  # of `encode_frames`, in order
-    stamps: list[int],  # of their frames, in units of `like.time_base`
+    stamps: list[int],  # of their frames, in units of `like.time_base`; there may be more
     path: str | Path,  # one of `VIDEOS`
     like: Clip,  # whose sound, subtitles, chapters and texts are copied
     whole: bool = True,  # False: `like` goes on, so that sound and subtitles are to end with the last frame
 ) -> None:
     "Encoded parts and everything else of a clip as one video file, whole or not at all. Raises `ValueError` if it can't be written."
     av = _pyav()
-    step = max(1, round(1 / (like.rate * like.time_base)))
-    end = None if whole else (stamps[-1] + step) * like.time_base
+    shown = _shown(parts)
+    stamps = [*stamps, stamps[-1] + max(1, round(1 / (like.rate * like.time_base)))][: len(shown) + 1]  # the last is the end
+    end = None if whole else stamps[-1] * like.time_base
     with atomically(path) as part, _told(path), ExitStack() as stack:
         source = None if like.path.is_dir() else stack.enter_context(_open(like.path)[0])
         container = stack.enter_context(av.open(str(part), "w"))
@@ -413,27 +414,31 @@ def join(
         if video.codec_context.name == "hevc" and part.suffix != ".mkv":
             video.codec_context.codec_tag = "hvc1"  # the one that Apple plays
         copied = _copy_head(source, container, Path(path).name, end) if source else {}
-        pictures = _timed(parts, [*stamps, stamps[-1] + step], like.time_base, video)
+        pictures = _timed(parts, shown, stamps, like.time_base, video)
         others = _other_packets(source, copied, end) if copied else ()
         for packet in heapq.merge(pictures, others, key=lambda packet: packet.dts * packet.time_base):
             container.mux(packet)
 
 
-def _timed(parts: list[Path], stamps: list[int], time_base: Fraction, stream) -> Iterator:
-    "The packets of parts with their times; the last stamp is that of the end."
-    av = _pyav()
+def _packets(part: Path) -> Iterator:
+    with _pyav().open(str(part)) as container:
+        yield from (packet for packet in container.demux() if packet.size)
 
-    def packets(part: Path) -> Iterator:
-        with av.open(str(part)) as container:
-            yield from (packet for packet in container.demux() if packet.size)
 
-    shown, start = [], 0  # which frame a packet holds
+def _shown(parts: list[Path]) -> list[int]:
+    "Which frame each packet holds."
+    shown = []
     for part in parts:
-        order = np.argsort(np.argsort([packet.pts for packet in packets(part)]))
-        shown, start = [*shown, *(int(n) + start for n in order)], start + len(order)
-    delay = max(n - frame for n, frame in enumerate(shown))
+        order = np.argsort(np.argsort([packet.pts for packet in _packets(part)]))
+        shown += (order + len(shown)).tolist()
+    return shown
+
+
+def _timed(parts: list[Path], shown: list[int], stamps: list[int], time_base: Fraction, stream) -> Iterator:
+    "The packets of parts, with their times."
+    delay = max(number - frame for number, frame in enumerate(shown))
     before = [stamps[0] - n * (stamps[1] - stamps[0]) for n in range(delay, 0, -1)]
-    for packet, frame, decoded in zip(itertools.chain.from_iterable(map(packets, parts)), shown, before + stamps):
+    for packet, frame, decoded in zip(itertools.chain.from_iterable(map(_packets, parts)), shown, before + stamps):
         packet.stream, packet.time_base = stream, time_base
         packet.pts, packet.dts, packet.duration = stamps[frame], decoded, stamps[frame + 1] - stamps[frame]
         yield packet
@@ -441,7 +446,7 @@ def _timed(parts: list[Path], stamps: list[int], time_base: Fraction, stream) ->
 
 def _copy_head(source, container, name: str, end: Fraction | None) -> dict:
     "Texts, chapters and streams that are copied, by the number of the stream in the source; a warning names those that can't be."
-    texts = lambda metadata: {key: text for key, text in metadata.items() if key.lower() not in OWN and not key.startswith(("BPS", "NUMBER_OF", "_STAT"))}
+    texts = lambda metadata: {key: text for key, text in metadata.items() if not OWN.match(key)}
     container.metadata.update(texts(source.metadata))
     container.set_chapters([c for c in source.chapters() if end is None or c["start"] * c["time_base"] < end])
     container.streams.video[0].metadata.update(texts(_pictures(source).metadata))
@@ -452,9 +457,11 @@ def _copy_head(source, container, name: str, end: Fraction | None) -> dict:
             new.metadata.update(texts(stream.metadata))
             new.disposition = stream.disposition
         elif stream.type in ("audio", "subtitle"):
-            left.append(f"{stream.type} ({stream.codec_context.codec.canonical_name if stream.codec_context else 'of an unknown kind'})")
+            codec = stream.codec_context and f" ({stream.codec_context.codec.canonical_name})"
+            left.append(f"{stream.type}{codec or ''}")
     if left:
-        log.warning("%s can't hold %s of the source, which is left out: %s may.", name, ", ".join(left), "a .mkv" if container.format.name != "matroska" else "a .mp4")
+        remedy = "a .mp4" if name.endswith(".mkv") else "a .mkv"
+        log.warning("%s is written without a stream that it can't hold, %s: %s may hold it.", name, " and ".join(left), remedy)
     return copied
 
 
@@ -504,16 +511,22 @@ def check_clip_output(
 def write_frames(
     frames: Iterable[torch.Tensor],  # (1, 3, h, w) RGB in [0, 1]
     folder: str | Path,  # is made if there is none
-    like: Clip,  # of more than 8 bits: 16 bits are written; a folder: its names are taken
+    like: Clip,  # of which the names are; of more than 8 bits: 16 bits are written
     start: int = 0,  # number of the first frame
 ) -> None:
-    "Frames as PNG files, each whole or not at all: `000001.png` and so on."
-    folder = Path(folder)
-    folder.mkdir(exist_ok=True)
-    names = [f.stem for f in find_frames(like.path)] if like.path.is_dir() else None
-    for number, picture in enumerate(frames, start):
-        name = names[number] if names else f"{number + 1:06}"
-        write_image(picture, folder / f"{name}.png", 16 if like.bits > 8 else 8)
+    "Frames as PNG files, each whole or not at all: see `frame_names`."
+    for picture, name in zip(frames, itertools.islice(frame_names(like), start, None)):
+        Path(folder).mkdir(exist_ok=True)
+        write_image(picture, Path(folder) / name, 16 if like.bits > 8 else 8)
+
+
+def frame_names(
+    like: Clip,
+) -> Iterator[str]:  # without end, if the clip is a video file
+    "How `write_frames` calls the frames of a clip."
+    if like.path.is_dir():
+        return (f"{file.stem}.png" for file in find_frames(like.path))
+    return (f"{number:06}.png" for number in itertools.count(1))
 
 # %% ../nbs/01a_frames.ipynb #2fc0cc70
 def write_clip(
