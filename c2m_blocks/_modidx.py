@@ -369,6 +369,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'c2m_blocks.flow.SPyNet.forward': ('flow.html#spynet.forward', 'c2m_blocks/flow.py'),
                                  'c2m_blocks.flow.SPyNet.from_checkpoint': ('flow.html#spynet.from_checkpoint', 'c2m_blocks/flow.py'),
                                  'c2m_blocks.flow.SPyNet.pyramid': ('flow.html#spynet.pyramid', 'c2m_blocks/flow.py'),
+                                 'c2m_blocks.flow._edges_that_move': ('flow.html#_edges_that_move', 'c2m_blocks/flow.py'),
                                  'c2m_blocks.flow._level': ('flow.html#_level', 'c2m_blocks/flow.py'),
                                  'c2m_blocks.flow.flow_warp': ('flow.html#flow_warp', 'c2m_blocks/flow.py')},
             'c2m_blocks.frames': { 'c2m_blocks.frames.Clip': ('frames.html#clip', 'c2m_blocks/frames.py'),

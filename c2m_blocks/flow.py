@@ -6,6 +6,7 @@
 __all__ = ['flow_warp', 'SPyNet', 'FlowMatcher']
 
 # %% ../nbs/08_flow.ipynb #1f1f90bb
+import math
 import re
 
 import torch
@@ -39,16 +40,24 @@ def _level(width: int) -> nn.Sequential:
     level = nn.Sequential(*layers, nn.Conv2d(width // 2, 2, 7, padding=3))
     for conv in level[::2]:
         nn.init.kaiming_normal_(conv.weight, nonlinearity="relu"), nn.init.zeros_(conv.bias)
-    # from random weights the flow stays zero for thousands of steps, unless it sees what a flow is made of:
-    # no mean colours, half of the filters what the two pictures have in common, and half how they differ
     with torch.no_grad():
-        first, half = level[0].weight, width // 2
-        first[:, :6] -= first[:, :6].mean((2, 3), keepdim=True)
-        first[half:, 3:6] = first[half:, :3]
-        first[:half, :6] *= 2
-        first[:half, 3:6] = -first[:half, :3]
+        level[0].weight[:, :6] = _edges_that_move(width)
         level[-1].weight *= 0.1
     return level
+
+
+def _edges_that_move(width: int) -> torch.Tensor:  # (width, 6, 7, 7)
+    """Filters that see how a place changes in time plus how it changes along a random direction, both as smooth as random.
+
+    From other random weights the flow stays zero for thousands of steps. How time and space change is what a flow is made of
+    (Lucas & Kanade, IJCAI 1981), and a few products of it are easily learnt."""
+    y, x = cell_grid(7, 7).flip(0) - 3.0
+    angle, sigma = 2 * math.pi * torch.rand(width, 1, 1), 1 + torch.rand(width, 1, 1)
+    smooth = torch.exp(-(x**2 + y**2) / (2 * sigma**2))
+    smooth = smooth / smooth.sum((1, 2), keepdim=True)
+    slope = (x * angle.cos() + y * angle.sin()) * smooth / sigma**2
+    frame, other = slope / 2 + smooth, slope / 2 - smooth
+    return 4 / 3 * torch.stack([frame] * 3 + [other] * 3, 1)
 
 
 class SPyNet(nn.Module):

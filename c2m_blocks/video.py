@@ -262,7 +262,7 @@ class RefBasicVSR(BasicVSR):
     ) -> Matches:
         "Of a frame; `flow` leads to the frame before."
         if search not in (None, "propagate") or search and self.matcher is None:
-            raise ValueError(f"search is {search!r}, but has to be None, or 'propagate' where there is a matcher, which says what else it does.")
+            raise ValueError(f"search is {search!r}, but has to be None, which asks the matcher, or 'propagate' where there is one.")
         described = [x.described for x in reference]
         start = dict(start=carried(past.matches, flow)) if search and past is not None else {}
         matcher = self.matcher or FlowMatcher(self.flow)
@@ -313,7 +313,7 @@ def _tiny(pretrained: bool) -> dict:
     return dict(
         matcher=ContrastiveMatcher(DescriptorEncoder(), phases=2, refine=1, pad=True),
         encoder=TextureEncoder(channels[2:]),
-        flow=SPyNet(levels=5, width=24, shared=True),
+        flow=SPyNet(levels=5, width=16, shared=True),
         aggregator=DynamicAggregation(16, 16, groups=4, kernel_size=1),
         channels=channels,
         blocks=(8, 3, 2),

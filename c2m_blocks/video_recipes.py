@@ -69,7 +69,7 @@ class Flow(Recipe):
     cosine: bool = True
 
     tiny = "c2m-video-tiny"
-    small = dict(size=64, steps=6_000, lr=1e-3, warmup=100, clip=1.0, ema=0.998, precision="bf16", pretrained=False)
+    small = dict(size=64, steps=12_000, batch=8, lr=3e-4, warmup=100, clip=1.0, ema=0.998, pretrained=False)
 
     def dataset(self) -> Dataset:
         return FlowPairs(find_photos(self.data), self.size, self.motion, self.seed)
@@ -154,8 +154,8 @@ class Video(Recipe):
 
     tiny = "c2m-video-tiny"
     small = dict(
-        picture="c2m-tiny", frames=7, alone=0.1, unrelated=0.2, flow_frozen=500, size=128, steps=6_000, batch=2, lr=5e-4, warmup=100, clip=1.0,
-        precision="bf16", pretrained=False,
+        picture="c2m-tiny", frames=7, alone=0.1, unrelated=0.2, flow_frozen=500, size=128, steps=6_000, batch=2, lr=5e-4, warmup=100,
+        clip=1.0, precision="bf16", pretrained=False,
     )
 
     def __post_init__(self):
