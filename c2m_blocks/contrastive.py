@@ -219,14 +219,18 @@ class ContrastiveMatcher(nn.Module):
         lr: torch.Tensor,  # (b, 3, h, w)
         ref: torch.Tensor | Described | list[torch.Tensor | Described],  # (b, 3, H, W) of any size, described or not, or several
         lr_up: torch.Tensor | None = None,  # (b, 3, 4h, 4w), if it is enlarged already
+        start: Matches | None = None,  # make these matches better (those of the frame before) instead of searching everywhere
     ) -> Matches:  # on the LR picture's grid
         check_image(lr, "lr")
         refs = [x if isinstance(x, Described) else self.describe(x) for x in (ref if isinstance(ref, list) else [ref])]
         query, n = self._padded(self.describe_query(lr, lr_up)), refs[0].cuts.shape[1]
         every = n // self.phases
         cuts = [rearrange(ref.cuts[:, y, x], "b h w c -> b c h w") for ref in refs for y, x in product(range(0, n, every), repeat=2)]
-        options = dict(precision=self.precision, compile=self.compile_search) if self.search == "exact" else {}
-        found = match_patches(query, cuts, self.patch_size, self.search, **options)
+        if start is not None:
+            found = match_patches(query, cuts, self.patch_size, "propagate", self._in_cuts(start))
+        else:
+            options = dict(precision=self.precision, compile=self.compile_search) if self.search == "exact" else {}
+            found = match_patches(query, cuts, self.patch_size, self.search, **options)
         number = torch.zeros_like(found.score, dtype=torch.long) if found.ref_index is None else found.ref_index
         index, cut = number // self.phases**2, number % self.phases**2
         pixel = 4 * found.position + 4 // self.phases * torch.stack([cut % self.phases, cut // self.phases], 1)
@@ -239,6 +243,15 @@ class ContrastiveMatcher(nn.Module):
     def _padded(self, descriptors: torch.Tensor) -> torch.Tensor:
         r = self.patch_size // 2 if self.pad else 0
         return F.pad(descriptors, (r, r, r, r), mode="replicate")
+
+    def _in_cuts(self, start: Matches) -> Matches:
+        "Matches as a search returns them: each in the nearest cut of its reference."
+        r, n = self.patch_size // 2 if self.pad else 0, self.phases
+        step = ((start.position + r) * n).round().long()
+        cut = step.remainder(n)
+        index = 0 if start.ref_index is None else n**2 * start.ref_index
+        pad = lambda x: F.pad(x, (r, r, r, r))
+        return Matches(pad((step - cut) / n), pad(start.score), start.ref_size, pad(index + n * cut[:, 1] + cut[:, 0]))
 
     def _refined(self, query, refs, pixel, index) -> tuple[torch.Tensor, torch.Tensor]:
         r, (b, _, h, w) = self.patch_size // 2, query.shape

@@ -125,24 +125,23 @@ class TextureEncoder(nn.Module):
 
     def __init__(
         self,
-        channels: tuple[int, int, int] = (64, 32, 24),  # at 1/4, 1/2 and full size
+        channels: tuple[int, ...] = (64, 32, 24),  # at 1/4, 1/2 and full size; fewer numbers leave the coarse maps out
     ):
         super().__init__()
         self.config = dict(channels=tuple(channels))
-        self.channels = coarse, middle, fine = tuple(channels)
-        act = nn.LeakyReLU(0.1, inplace=True)
-        self.fine = nn.Sequential(nn.Conv2d(3, fine, 3, padding=1), act, nn.Conv2d(fine, fine, 3, padding=1), act)
-        self.middle = nn.Sequential(
-            nn.Conv2d(fine, middle, 3, stride=2, padding=1), act, nn.Conv2d(middle, middle, 3, padding=1), act
-        )
-        self.coarse = nn.Sequential(
-            nn.Conv2d(middle, coarse, 3, stride=2, padding=1), act, nn.Conv2d(coarse, coarse, 3, padding=1), act
-        )
+        self.channels = tuple(channels)
+        act, before = nn.LeakyReLU(0.1, inplace=True), 3
+        for name, c in zip(("fine", "middle", "coarse"), reversed(channels)):
+            shrink = nn.Conv2d(before, c, 3, stride=1 if name == "fine" else 2, padding=1)
+            self.add_module(name, nn.Sequential(shrink, act, nn.Conv2d(c, c, 3, padding=1), act))
+            before = c
 
     def forward(
         self,
         x: torch.Tensor,  # (b, 3, h, w) RGB in [0, 1], h and w multiples of 4
     ) -> list[torch.Tensor]:  # (b, c, h / 4, w / 4), (b, c, h / 2, w / 2), (b, c, h, w)
-        fine = self.fine(x - 0.5)
-        middle = self.middle(fine)
-        return [self.coarse(middle), middle, fine]
+        x, maps = x - 0.5, []
+        for scale in self.children():
+            x = scale(x)
+            maps.insert(0, x)
+        return maps
