@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['READABLE', 'VID4', 'REDS4', 'DATASETS', 'CLIPS', 'DRAWN', 'SIZES', 'Entry', 'cufed5', 'sun80', 'wr_sr', 'pictures',
-           'urban100', 'manga109', 'pairs', 'Clip', 'clips', 'own_clips', 'vid4', 'reds4', 'find_entries',
+           'urban100', 'manga109', 'pairs', 'ClipEntry', 'clips', 'own_clips', 'vid4', 'reds4', 'find_entries',
            'describe_set']
 
 # %% ../nbs/23_benchmarks.ipynb #c6058147
@@ -140,7 +140,7 @@ def pairs(
 
 # %% ../nbs/23_benchmarks.ipynb #1d9c030a
 @dataclass(frozen=True)
-class Clip:
+class ClipEntry:
     "A clip of a benchmark and what may be shown with it."
 
     name: str
@@ -184,9 +184,9 @@ def _number(frame: Path) -> int:
 
 def own_clips(
     root: str | Path,  # see `clips`
-) -> list[Clip]:
+) -> list[ClipEntry]:
     "Clips of your own, each with its first frame as the reference. Raises `ValueError` as `clips` does."
-    return [Clip(name, tuple(frames), (frames[0],)) for name, frames in clips(root).items()]
+    return [ClipEntry(name, tuple(frames), (frames[0],)) for name, frames in clips(root).items()]
 
 # %% ../nbs/23_benchmarks.ipynb #7f924e19
 VID4 = ("calendar", "city", "foliage", "walk")
@@ -195,21 +195,21 @@ REDS4 = ("000", "011", "015", "020")  # clips of REDS' training set that are kep
 
 def vid4(
     root: str | Path,  # see `clips`; other clips are passed over
-) -> list[Clip]:
+) -> list[ClipEntry]:
     "Vid4 (Liu and Sun, CVPR 2011), the first frame of each clip as the reference. Raises `ValueError` as `clips` does."
     return _found([clip for clip in own_clips(root) if clip.name in VID4], root, f"a folder each for {', '.join(VID4)}")
 
 
 def reds4(
     root: str | Path,  # see `clips`; other clips are passed over. The clips at 120 frames a second may be in train_orig
-) -> list[Clip]:
+) -> list[ClipEntry]:
     "The four test clips of REDS, with the references of the paper if train_orig is there. Raises `ValueError` as `clips` does."
     shown = lambda clip: tuple(_pictures_in(Path(root) / "train_orig" / clip.name)[:1]) or clip.refs
     found = [replace(clip, refs=shown(clip)) for clip in own_clips(root) if clip.name in REDS4]
     return _found(found, root, f"a folder each for {', '.join(REDS4)}")
 
 # %% ../nbs/23_benchmarks.ipynb #7a3acfd7
-DATASETS: dict[str, Callable[[str | Path], list[Entry] | list[Clip]]] = {
+DATASETS: dict[str, Callable[[str | Path], list[Entry] | list[ClipEntry]]] = {
     "cufed5": cufed5, "sun80": sun80, "urban100": urban100, "manga109": manga109, "wr-sr": wr_sr,
     "set5": pictures, "set14": pictures, "bsd100": pictures, "pictures": pictures, "pairs": pairs,
     "vid4": vid4, "reds4": reds4, "clips": own_clips,
@@ -231,7 +231,7 @@ def find_entries(
     root: str | Path,  # your copy of it
     part: bool = False,  # it may be a part of the set
     seed: int = 0,  # of the references of Sun80 and Manga109
-) -> list[Entry] | list[Clip]:
+) -> list[Entry] | list[ClipEntry]:
     "The pictures or clips of a set. Raises `ValueError` for an unknown name, another layout, and a copy that is not whole."
     if dataset not in DATASETS:
         raise ValueError(f"There is no set {dataset!r}: choose among {', '.join(DATASETS)}.")
@@ -243,7 +243,7 @@ def find_entries(
     return entries
 
 
-def describe_set(dataset: str, entries: list[Entry] | list[Clip], seed: int = 0) -> str:
+def describe_set(dataset: str, entries: list[Entry] | list[ClipEntry], seed: int = 0) -> str:
     "The name of a set, with all that figures depend on."
     count = sum(len(entry.truth) for entry in entries)
     size = SIZES.get(dataset, count)

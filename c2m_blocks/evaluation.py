@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ from .inference import search_for, upscale
 from .metrics import psnr, ssim
 from .plotting import compare_rows
 from .resample import bicubic, bicubic_pil, rgb_to_y
+from .video import BasicVSR
 from .weights import RefSRNet
 
 if TYPE_CHECKING:
@@ -252,7 +254,7 @@ def _network_of(name: str) -> Callable:
 
 # %% ../nbs/31_evaluation.ipynb #9c37aee8
 def evaluate(
-    model: RefSRNet | str | Callable,  # a network, what `RefSRNet.from_pretrained` takes, "bicubic", or `model(lr, refs)` with a list
+    model: RefSRNet | BasicVSR | str | Callable,  # a network, what `from_pretrained` takes, "bicubic", or `model(lr, refs)` with a list
     benchmark: Benchmark,
     folder: str | Path,  # for the rows, the pictures and the summary
     dataset: str = "",  # its name, for the summary, see `describe_set`
@@ -322,28 +324,33 @@ def _finite(figures: dict[str, float]) -> dict[str, float]:
 class _Upscaler:
     "A network as it is used on files, on its own device."
 
-    def __init__(self, net: RefSRNet):
+    def __init__(self, net: RefSRNet | BasicVSR):
         self.net = net.eval().to(memory_format=torch.channels_last)
 
     def _here(self, pictures: list[torch.Tensor]) -> list[torch.Tensor]:
         return [x.to(next(self.net.parameters()).device) for x in pictures]
 
     def __call__(self, lr: torch.Tensor, refs: list[torch.Tensor]) -> torch.Tensor:
+        if isinstance(self.net, BasicVSR):
+            return next(self.stream([lr], refs))
         lr, *refs = self._here([lr, *refs])
         return upscale(lr, refs or None, self.net).cpu()
 
     @torch.inference_mode()
     def stream(self, frames: Iterable[torch.Tensor], refs: list[torch.Tensor]) -> Iterator[torch.Tensor]:
-        "A clip frame by frame; what is known of the references is computed once."
-        refs, matcher = self._here(refs), self.net.matcher
-        known, before = [self.net.encode_reference(ref) for ref in refs], getattr(matcher, "search", None)
+        "A clip; what is known of the references is computed once. A network for pictures sees each frame alone."
+        net, frames = self.net, (self._here([lr])[0] for lr in frames)
+        refs = self._here(refs) if hasattr(net, "encode_reference") else []  # BasicVSR does without, as bicubic does
+        first, known = next(frames), [net.encode_reference(ref) for ref in refs] or None
+        frames, before = chain([first], frames), getattr(net.matcher, "search", None) if refs else None
         try:
-            for lr in frames:
-                (lr,) = self._here([lr])
-                matcher.search = search_for(self.net, lr, refs)
-                yield self.net(lr, known or None).cpu()
+            if refs:
+                net.matcher.search = search_for(net, first, refs)
+            for sr in net.stream(frames, known) if isinstance(net, BasicVSR) else (net(lr, known) for lr in frames):
+                yield sr.cpu()
         finally:
-            matcher.search = before
+            if refs:
+                net.matcher.search = before
 
     @torch.inference_mode()
     def best(self, lr: torch.Tensor, refs: list[torch.Tensor]) -> torch.Tensor:
@@ -353,7 +360,7 @@ class _Upscaler:
         return refs[int(np.argmax([matcher(lr, ref).coherence().mean().item() for ref in there]))]
 
 
-def _loaded(model: RefSRNet | str | Path | Callable, protocol: Protocol) -> Callable:
+def _loaded(model: RefSRNet | BasicVSR | str | Path | Callable, protocol: Protocol) -> Callable:
     "What gives a result for an LR picture and a list of references."
     if model == "bicubic":
         enlarge = dict(pil=bicubic_pil, matlab=bicubic)[protocol.bicubic]
@@ -363,7 +370,7 @@ def _loaded(model: RefSRNet | str | Path | Callable, protocol: Protocol) -> Call
     if isinstance(model, str | Path):
         model = RefSRNet.from_pretrained(model)
         model = model.cuda() if torch.cuda.is_available() else model
-    return _Upscaler(model) if isinstance(model, RefSRNet) else model
+    return _Upscaler(model) if isinstance(model, RefSRNet | BasicVSR) else model
 
 
 def _fingerprint(model: Callable) -> str:
@@ -491,7 +498,7 @@ def results_table(
 ) -> str:  # Markdown
     "The means of several models, the gain over the first with its interval, and the protocol. Raises `ValueError` as `difference` does."
     base, *others = summaries
-    names = [name for name in base["mean"] if name != "seconds"]
+    names = [name for name in base["mean"] if name not in ("seconds", "warping_truth")]
     digits = lambda name: dict(psnr=2, warping=6).get(name, 4)
     head = ["model", *(name.upper() for name in names), f"PSNR over {base['model']}, {SURE:.0%} interval", "s"]
     lines = [head, ["---", *["---:"] * (len(head) - 1)]]
@@ -503,7 +510,8 @@ def results_table(
         mean = summary["mean"]
         lines.append([summary["model"], *(f"{mean[name]:.{digits(name)}f}" for name in names), gain, f"{mean['seconds']:.1f}"])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{table}\n\n{base['dataset']}: {Protocol(**_read(base['protocol']))}.\n"
+    steady = f" The truth's own warping error is {base['mean']['warping_truth']:.6f}." if "warping_truth" in base["mean"] else ""
+    return f"{table}\n\n{base['dataset']}: {Protocol(**_read(base['protocol']))}.{steady}\n"
 
 # %% ../nbs/31_evaluation.ipynb #97c81745
 def contact_sheet(
