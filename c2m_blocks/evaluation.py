@@ -506,7 +506,7 @@ def results_table(
         gain = ""
         if summary is not base:
             mean, low, high = difference(summary, base)
-            gain = f"{mean:+.2f} ({low:+.2f} to {high:+.2f})"
+            gain = f"{mean:+.2f} ({low:+.2f} to {high:+.2f})" if len(base["rows"]) > 1 else f"{mean:+.2f}"
         mean = summary["mean"]
         lines.append([summary["model"], *(f"{mean[name]:.{digits(name)}f}" for name in names), gain, f"{mean['seconds']:.1f}"])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
