@@ -705,6 +705,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                               'c2m_blocks/video_evaluation.py'),
                                              'c2m_blocks.video_evaluation._Watch.over': ( 'video_evaluation.html#_watch.over',
                                                                                           'c2m_blocks/video_evaluation.py'),
+                                             'c2m_blocks.video_evaluation._small': ( 'video_evaluation.html#_small',
+                                                                                     'c2m_blocks/video_evaluation.py'),
                                              'c2m_blocks.video_evaluation._warping': ( 'video_evaluation.html#_warping',
                                                                                        'c2m_blocks/video_evaluation.py'),
                                              'c2m_blocks.video_evaluation.clips_table': ( 'video_evaluation.html#clips_table',

@@ -123,7 +123,7 @@ def eval_command(args: Namespace) -> None:
     from c2m_blocks.evaluation import Benchmark, Protocol, contact_sheet, evaluate, results_table
     from c2m_blocks.plotting import save_figure
     from c2m_blocks.video_evaluation import ClipBenchmark, clips_table, draw_clips
-    from c2m_blocks.weights import RefSRNet, load_flow
+    from c2m_blocks.weights import load_flow, load_network
 
     names = ("bicubic", "pad", "multiple", "border", "luma", "rounded", "refs", "perceptual")
     changes = {name: getattr(args, name) for name in names if name in args}
@@ -136,7 +136,7 @@ def eval_command(args: Namespace) -> None:
     name = describe_set(args.dataset, entries, args.seed)
     for model in folders:
         if model != "bicubic":
-            RefSRNet.from_pretrained(model)  # whether it can be had is to be known now, not when its turn comes
+            load_network(model)  # whether it can be had is to be known now, not when its turn comes
     out = args.output or Path("evaluation") / args.dataset
     if _speaks():
         print(f"{name}: {benchmark.protocol}", flush=True)

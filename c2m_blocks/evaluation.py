@@ -34,7 +34,7 @@ from .metrics import psnr, ssim
 from .plotting import compare_rows
 from .resample import bicubic, bicubic_pil, rgb_to_y
 from .video import BasicVSR
-from .weights import RefSRNet
+from .weights import RefSRNet, load_network
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -254,7 +254,7 @@ def _network_of(name: str) -> Callable:
 
 # %% ../nbs/31_evaluation.ipynb #9c37aee8
 def evaluate(
-    model: RefSRNet | BasicVSR | str | Callable,  # a network, what `from_pretrained` takes, "bicubic", or `model(lr, refs)` with a list
+    model: RefSRNet | BasicVSR | str | Callable,  # a network, what `load_network` takes, "bicubic", or `model(lr, refs)` with a list
     benchmark: Benchmark,
     folder: str | Path,  # for the rows, the pictures and the summary
     dataset: str = "",  # its name, for the summary, see `describe_set`
@@ -368,7 +368,7 @@ def _loaded(model: RefSRNet | BasicVSR | str | Path | Callable, protocol: Protoc
         bicubic_only.weights = ""
         return bicubic_only
     if isinstance(model, str | Path):
-        model = RefSRNet.from_pretrained(model)
+        model = load_network(model)
         model = model.cuda() if torch.cuda.is_available() else model
     return _Upscaler(model) if isinstance(model, RefSRNet | BasicVSR) else model
 

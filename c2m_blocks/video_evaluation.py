@@ -69,8 +69,7 @@ def measure_clip(
     read = lambda x: read_image(x) if isinstance(x, str | Path) else x
     model, reading, working = _loaded(model, protocol), _Watch(), _Watch()
     stream = getattr(model, "stream", lambda lrs, refs: (model(lr, refs) for lr in lrs))
-    lrs = reading.over(_shrunk(_sized(read(frame), protocol)[0], protocol) for frame in frames)
-    results = working.over(stream(lrs, [read(ref) for ref in refs]))
+    results = working.over(stream(reading.over(_small(map(read, frames), protocol)), [read(ref) for ref in refs]))
     bar = tqdm(frames, folder and folder.name, leave=False, delay=2, disable=True if int(os.environ.get("RANK", 0)) else None)
     rows, before, i = {}, None, -1
     for i, (frame, sr) in enumerate(zip(bar, results)):
@@ -91,6 +90,17 @@ def measure_clip(
     by_frame = {name: [row.get(name) for row in rows.values()] for name in names}
     means = {name: float(np.mean([value for value in values if value is not None])) for name, values in by_frame.items()}
     return dict(frames=len(rows), **means, seconds=round(working.seconds - reading.seconds, 3), by_frame=dict(frame=list(rows)) | by_frame)
+
+
+def _small(frames: Iterable[torch.Tensor], protocol: Protocol) -> Iterator[torch.Tensor]:
+    "The LR frames."
+    first = None
+    for i, frame in enumerate(frames):
+        first = first or frame.shape
+        if frame.shape != first:
+            sizes = " and ".join(f"{shape[-1]} x {shape[-2]}" for shape in (first, frame.shape))
+            raise ValueError(f"The frames 0 and {i} have {sizes} pixels, but a clip has one size.")
+        yield _shrunk(_sized(frame, protocol)[0], protocol)
 
 
 @torch.no_grad()
