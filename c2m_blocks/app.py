@@ -298,7 +298,7 @@ def _told(gr) -> Iterator[None]:
             message = str(error)
         else:
             raise
-        raise gr.Error(html.escape(message), title="This did not work", print_exception=False) from None
+        raise gr.Error(html.escape(message), print_exception=False) from None
 
 # %% ../nbs/38_app.ipynb #3ac93618
 WAITING = 8  # jobs that may wait; one is done at a time
@@ -343,7 +343,7 @@ def _layout(gr) -> SimpleNamespace:
         go = gr.Button("3. Enlarge by four", variant="primary", elem_id="go")
     said = gr.Markdown(elem_id="said")
     with gr.Column(visible=False, elem_id="results") as results:
-        slider = gr.ImageSlider(label="Left: bicubic. Right: with the photo's detail", elem_id="slider", **shown)
+        slider = gr.ImageSlider(label="Left: bicubic. Right: the result", elem_id="slider", **shown)
         save = gr.DownloadButton("Download the result as PNG", elem_id="save")
         gr.Markdown(_QUESTION)
         with gr.Row():

@@ -168,3 +168,14 @@ def test_mistakes_are_told_in_a_sentence(page, server, pair, tmp_path):
     page.click("#go")
     page.get_by_text("There is no reference: add a photo that shows the same place.").wait_for()
     assert "Traceback" not in page.content() and str(server[1]) not in page.inner_text("body")
+
+
+def test_other_files_of_the_machine_are_out_of_reach(page, server, pair):
+    url = f"{server[0]}gradio_api/queue"
+    events = page.request.get(f"{server[0]}config").json()["dependencies"]
+    stolen = dict(path=str(pair[1]))  # as no browser would send it
+    for i, (name, data) in enumerate({"check_small": [stolen], "run": [stolen, [dict(image=stolen)]]}.items()):
+        number = next(event["id"] for event in events if event["api_name"] == name)
+        sent = page.request.post(f"{url}/join", data=dict(fn_index=number, data=data, session_hash=f"thief{i}"))
+        assert sent.ok and "rock_leaves_ref.png was not uploaded" in page.request.get(f"{url}/data?session_hash=thief{i}").text()
+    assert pair[1].exists()
