@@ -212,7 +212,7 @@ def explain_source(
     "In words where a pixel comes from, with close-ups."
     source = source_of(done, x, y)
     several = f"reference {source.ref + 1} of {len(done.refs)}, " if len(done.refs) > 1 else ""
-    sure = "surely the same place" if source.coherence > 0.5 else "perhaps by chance, so that little is taken from there"
+    sure = "most likely the same place" if source.coherence > 0.5 else "perhaps by chance, so that little is taken from there"
     near = (
         ("small picture", done.lr, x, y, 1),
         ("reference", done.refs[source.ref], source.x, source.y, 4),
@@ -305,8 +305,8 @@ WAITING = 8  # jobs that may wait; one is done at a time
 HOUR = 3600  # seconds; files are removed then even if the page is still open
 
 _INTRO = """# A sharper picture, with a photo of the same place
-A small picture becomes four times as large. Its detail is not invented: it is taken from a photo that shows the same place,
-such as another one of that day."""
+A small picture becomes four times as large. Where the photo, perhaps another one of that day, shows the same as the picture,
+the detail is taken from there instead of being guessed."""
 _QUESTION = """## Where does it come from?
 Click anywhere in the small picture, and see which place of the photo its detail was taken from."""
 _CSS = """
@@ -326,7 +326,7 @@ def _legend() -> str:
     scale = heat_map(torch.linspace(0, 1, 9)[None])
     colours = ", ".join("rgb({}, {}, {})".format(*scale.getpixel((i, 0))) for i in range(9))
     bar = f'<i style="background: linear-gradient(90deg, {colours})"></i>'
-    return f'<div class="c2m-legend"><span>score 0: nothing alike</span>{bar}<span>1: the very place</span></div>'
+    return f'<div class="c2m-legend"><span>score 0: nothing alike</span>{bar}<span>1: the same</span></div>'
 
 
 def _layout(gr) -> SimpleNamespace:
