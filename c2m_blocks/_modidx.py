@@ -704,6 +704,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'c2m_blocks.video.BasicVSR._painted': ('video.html#basicvsr._painted', 'c2m_blocks/video.py'),
                                   'c2m_blocks.video.BasicVSR._reference': ('video.html#basicvsr._reference', 'c2m_blocks/video.py'),
                                   'c2m_blocks.video.BasicVSR._restored': ('video.html#basicvsr._restored', 'c2m_blocks/video.py'),
+                                  'c2m_blocks.video.BasicVSR._start': ('video.html#basicvsr._start', 'c2m_blocks/video.py'),
                                   'c2m_blocks.video.BasicVSR.forward': ('video.html#basicvsr.forward', 'c2m_blocks/video.py'),
                                   'c2m_blocks.video.BasicVSR.stream': ('video.html#basicvsr.stream', 'c2m_blocks/video.py'),
                                   'c2m_blocks.video.BranchFusion': ('video.html#branchfusion', 'c2m_blocks/video.py'),

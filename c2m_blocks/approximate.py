@@ -305,6 +305,8 @@ def propagate(
 ) -> Matches:
     """The start's matches, made better by those of neighbours and by places around; never worse. Scores are exact.
 
+    Where the start's score is 0, which says that there is no match, one is looked for.
+
     Raises `ValueError` as `exact_search` does, and if the start is on another grid or in more references."""
     check_maps(query, refs, patch_size)
     if start.position.shape != (len(query), 2, *query.shape[2:]):
@@ -316,12 +318,17 @@ def propagate(
         raise ValueError(f"start lies in {start.ref_index.max() + 1} references, but there are {len(refs)}: give the same ones.")
 
     def candidates(space: _Space, n: int) -> tuple[torch.Tensor, torch.Tensor]:
-        first = _start_places(start, n, refs, space, patch_size)
-        place, score = _offer(space, *_look_up(space, 1, FEW), first)
+        first, r = _start_places(start, n, refs, space, patch_size), patch_size // 2
+        first_score = space.score(torch.arange(len(first), device=first.device), first[:, 0])
+        place, score = first.repeat(1, FEW), torch.full((len(first), FEW), -torch.inf, device=first.device)
+        score[:, 0] = first_score
+        unknown = (start.score[n, r : r + space.size[0], r : r + space.size[1]] == 0).flatten() | (first_score < NEVER / 2)
+        if unknown.any():
+            found = _look_up(space, 1, FEW)
+            place[unknown], score[unknown] = (x[unknown] for x in found)
         for step in STEPS:
             place, score = _ask_neighbours(space, place, score, step)
             place, score = _try_around(space, place, score, step)
-        first_score = space.score(torch.arange(len(first), device=first.device), first[:, 0])
         return torch.cat([place, first], 1), torch.cat([score, first_score[:, None]], 1)
 
     return _picture_by_picture(query, refs, forbidden, patch_size, candidates)
