@@ -115,7 +115,7 @@ class Parts:
             begun = json.loads(settings.read_text())
             changed = " and another ".join(name for name in run if begun.get(name) != run[name])
             if changed:
-                raise ValueError(f"{self.folder} was begun with another {changed}: give the same as then, or begin anew with --force alone.")
+                raise ValueError(f"{self.folder} was begun with another {changed}: give that one, or begin anew with --force alone.")
             return
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
