@@ -107,8 +107,9 @@ def train_command(args: Namespace) -> None:
     "`c2m train`: a stage of the training, from its recipe."
     from c2m_blocks.recipes import STAGES, read_recipe, recipe_numbers, write_recipe
     from c2m_blocks.training import train
+    from c2m_blocks.video_recipes import VIDEO_STAGES
 
-    stage, given = STAGES[args.stage], vars(args)
+    stage, given = (STAGES | VIDEO_STAGES)[args.stage], vars(args)
     changes = {name: given[name] for name in recipe_numbers(stage) if name in given}
     changes = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
     run = args.output or Path("runs") / args.stage
@@ -116,7 +117,7 @@ def train_command(args: Namespace) -> None:
     if written:
         recipe = replace(read_recipe(stage, Path(written).read_text(encoding="utf-8")), **changes)
     else:
-        recipe = stage.preset(changes.pop("network", "c2m-tiny"), **changes)
+        recipe = stage.preset(changes.pop("network", stage.tiny), **changes)
     if not recipe.data:
         raise ValueError("Say what to learn from: --data and a folder of photos.")
     if _speaks():
@@ -284,7 +285,7 @@ def _add_numbers(parser: ArgumentParser, stage: type) -> None:
     "An option for each number of a stage's recipe."
     from c2m_blocks.recipes import recipe_numbers
 
-    small = stage.preset("c2m-tiny")
+    small = stage.preset(stage.tiny)
     for name, (kind, about) in recipe_numbers(stage).items():
         default = getattr(small, name)
         shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
@@ -371,9 +372,10 @@ def _parser(wanted: str = "") -> ArgumentParser:
     sub = commands.add_parser("train", help=about, description=description)
     if wanted == "train":
         from c2m_blocks.recipes import STAGES
+        from c2m_blocks.video_recipes import VIDEO_STAGES
 
         stages = sub.add_subparsers(title="stages", metavar="STAGE", dest="stage", required=True)
-        for name, stage in STAGES.items():
+        for name, stage in (STAGES | VIDEO_STAGES).items():
             about = stage.__doc__.splitlines()[0]
             sub = stages.add_parser(name, help=about, description=about)
             sub.set_defaults(run=train_command)

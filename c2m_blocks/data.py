@@ -204,19 +204,20 @@ class SyntheticPairs(Dataset):
         other = lambda: _photo(self.photos[rng.integers(len(self.photos))])
         related = rng.random() >= self.unrelated
         view = self.view(rng, self.size)
-        shrink, centre = self._place(rng, photo)
+        size = self.size
+        shrink, centre = _place(rng, photo, size)
         turns, flip = rng.integers(0, 4), rng.integers(0, 2)
-        hr = self._cut(photo, np.eye(3), shrink, centre)
+        hr = _cut(photo, np.eye(3), shrink, centre, size)
         if related:
-            ref = self._cut(photo, view, shrink, centre)
+            ref = _cut(photo, view, shrink, centre, size)
         else:
             source = other()
-            ref = self._cut(source, view, *self._place(rng, source))
+            ref = _cut(source, view, *_place(rng, source, size), size)
         if self.altered and rng.random() < 0.7:
             ref = recolour(rng, ref)
         if self.altered and rng.random() < 0.3:
             in_front = other()
-            ref = occlude(rng, ref, self._cut(in_front, np.eye(3), *self._place(rng, in_front)))
+            ref = occlude(rng, ref, _cut(in_front, np.eye(3), *_place(rng, in_front, size), size))
         # the quarter turns and the flip go over both pictures, as in the paper; they conjugate the homography
         hr, ref = _turned([hr, ref], turns, flip)
         both = np.linalg.matrix_power(_rot90(self.size), int(turns)) @ (_mirror(self.size) if flip else np.eye(3))
@@ -226,34 +227,36 @@ class SyntheticPairs(Dataset):
             homography=torch.from_numpy(pixels), related=torch.tensor(related), name=self.photos[i].name,
         )
 
-    def _place(self, rng: np.random.Generator, photo: np.ndarray) -> tuple[float, np.ndarray]:
-        "How many pixels of the photo become one, and the middle of the crop in the photo."
-        h, w = photo.shape[:2]
-        shrink = min(math.exp(rng.uniform(0, math.log(2.5))), min(h, w) / self.size)
-        half = shrink * self.size / 2
-        return shrink, np.array([rng.uniform(half, w - half), rng.uniform(half, h - half)])
 
-    def _cut(self, photo: np.ndarray, view: np.ndarray, shrink: float, centre: np.ndarray) -> np.ndarray:
-        "The crop of a photo that is seen through `view`, (size, size, 3) in [0, 1]."
-        size, back = self.size, np.linalg.inv(view)
-        corners = back @ np.array([[0, 0, 1], [size, 0, 1], [size, size, 1], [0, size, 1]]).T
-        corners = corners[:2] / corners[2]
-        # the area it covers says at which resolution the photo has to be read, so that nothing aliases and nothing is lost
-        x, y = corners
-        density = shrink * math.sqrt(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2) / size
-        to_photo = _translation(*(centre - shrink * size / 2)) @ np.diag([shrink, shrink, 1.0])
-        low, high = (f(to_photo[:2, :2] @ corners + to_photo[:2, 2:], axis=1) for f in (np.min, np.max))
-        low, high = np.floor(low).astype(int) - 8, np.ceil(high).astype(int) + 8
-        rows, columns = (np.arange(low[k], high[k]) for k in (1, 0))
-        region = photo[_reflect(rows, photo.shape[0])][:, _reflect(columns, photo.shape[1])]
-        # at one to one there is nothing to prefilter
-        factor = max(density, 1.0)
-        width, height = (max(1, round(n / factor)) for n in (len(columns), len(rows)))
-        image = Image.fromarray(region).resize((width, height), Image.Resampling.LANCZOS)
-        to_image = np.diag([width / len(columns), height / len(rows), 1.0]) @ _translation(*-low.astype(float)) @ to_photo @ back
-        matrix = (to_image / to_image[2, 2]).flatten()[:8]
-        seen = image.transform((size, size), Image.Transform.PERSPECTIVE, tuple(matrix), Image.Resampling.BICUBIC)
-        return np.asarray(seen) / np.float32(255)
+def _place(rng: np.random.Generator, photo: np.ndarray, size: int) -> tuple[float, np.ndarray]:
+    "How many pixels of the photo become one, and the middle of the crop in the photo."
+    h, w = photo.shape[:2]
+    shrink = min(math.exp(rng.uniform(0, math.log(2.5))), min(h, w) / size)
+    half = shrink * size / 2
+    return shrink, np.array([rng.uniform(half, w - half), rng.uniform(half, h - half)])
+
+
+def _cut(photo: np.ndarray, view: np.ndarray, shrink: float, centre: np.ndarray, size: int) -> np.ndarray:
+    "The crop of a photo that is seen through `view`, (size, size, 3) in [0, 1]."
+    back = np.linalg.inv(view)
+    corners = back @ np.array([[0, 0, 1], [size, 0, 1], [size, size, 1], [0, size, 1]]).T
+    corners = corners[:2] / corners[2]
+    # the area it covers says at which resolution the photo has to be read, so that nothing aliases and nothing is lost
+    x, y = corners
+    density = shrink * math.sqrt(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2) / size
+    to_photo = _translation(*(centre - shrink * size / 2)) @ np.diag([shrink, shrink, 1.0])
+    low, high = (f(to_photo[:2, :2] @ corners + to_photo[:2, 2:], axis=1) for f in (np.min, np.max))
+    low, high = np.floor(low).astype(int) - 8, np.ceil(high).astype(int) + 8
+    rows, columns = (np.arange(low[k], high[k]) for k in (1, 0))
+    region = photo[_reflect(rows, photo.shape[0])][:, _reflect(columns, photo.shape[1])]
+    # at one to one there is nothing to prefilter
+    factor = max(density, 1.0)
+    width, height = (max(1, round(n / factor)) for n in (len(columns), len(rows)))
+    image = Image.fromarray(region).resize((width, height), Image.Resampling.LANCZOS)
+    to_image = np.diag([width / len(columns), height / len(rows), 1.0]) @ _translation(*-low.astype(float)) @ to_photo @ back
+    matrix = (to_image / to_image[2, 2]).flatten()[:8]
+    seen = image.transform((size, size), Image.Transform.PERSPECTIVE, tuple(matrix), Image.Resampling.BICUBIC)
+    return np.asarray(seen) / np.float32(255)
 
 
 def _epoch_and_number(key: int | tuple[int, int], length: int) -> tuple[int, int]:

@@ -91,11 +91,14 @@ class Clip:
     def __iter__(self) -> Iterator[torch.Tensor]:
         return (frame for _, frame in self.stamped())
 
-    def stamped(self) -> Iterator[tuple[int, torch.Tensor]]:
+    def stamped(
+        self,
+        start: int = 0,  # time stamp; frames before it are passed over, most of them unseen
+    ) -> Iterator[tuple[int, torch.Tensor]]:
         """The frames with their time stamps, in units of `time_base`, always increasing.
 
         What can be read of a damaged or cut off file is given, and a warning logged. Raises `ValueError` if frames differ in size."""
-        return _read_folder(self) if self.path.is_dir() else _read_video(self)
+        return _read_folder(self, start) if self.path.is_dir() else _read_video(self, start)
 
 # %% ../nbs/01a_frames.ipynb #cddb543d
 def find_frames(
@@ -117,8 +120,8 @@ def _folder_clip(folder: Path, rate: Fraction) -> Clip:
     return Clip(folder, width, height, len(frames), rate, 1 / rate, bits)
 
 
-def _read_folder(clip: Clip) -> Iterator[tuple[int, torch.Tensor]]:
-    for stamp, file in enumerate(find_frames(clip.path)):
+def _read_folder(clip: Clip, first: int) -> Iterator[tuple[int, torch.Tensor]]:
+    for stamp, file in enumerate(find_frames(clip.path)[first:], first):
         frame = read_image(file)
         if frame.shape[2:] != (clip.height, clip.width):
             size, first = f"{frame.shape[3]} x {frame.shape[2]}", f"{clip.width} x {clip.height}"
@@ -259,13 +262,17 @@ def _start(container) -> Fraction:
     return Fraction(container.start_time or 0, 10**6) if anywhere else Fraction(0)
 
 
-def _read_video(clip: Clip) -> Iterator[tuple[int, torch.Tensor]]:
+def _read_video(clip: Clip, first: int) -> Iterator[tuple[int, torch.Tensor]]:
     container, stream = _open(clip.path)
     with container:
         stream.thread_type = "AUTO"
         start, step = round(_start(container) / clip.time_base), max(1, round(1 / (clip.rate * clip.time_base)))
         faults, count, stamp, turning = [], 0, None, None
+        if first:
+            container.seek(first + start, stream=stream)
         for frame in _decode(container, stream, faults):
+            if first and frame.pts is not None and frame.pts - start < first:
+                continue
             turning = turning or _turning(frame)
             size = (clip.height, clip.width) if turning[0] else (clip.width, clip.height)
             late = stamp is not None and (frame.pts is None or frame.pts - start <= stamp)
@@ -274,7 +281,7 @@ def _read_video(clip: Clip) -> Iterator[tuple[int, torch.Tensor]]:
             count += 1
         end, length = (stamp + 1.5 * step) * clip.time_base, Fraction(container.duration or 0, 10**6)
         said = _seconds(stream) or (length if count + len(faults) < stream.frames else 0)
-        if faults or end < said:
+        if not first and (faults or end < said):
             of = f" of about {clip.count}" if clip.count and clip.count > count else ""
             log.warning("%s is damaged or cut off: the %d%s frames that can be read are used.", clip.path.name, count, of)
 

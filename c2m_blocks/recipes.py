@@ -84,16 +84,21 @@ class Recipe:
         if self.precision not in ("no", "bf16", "fp16"):
             raise ValueError(f"precision is {self.precision!r}, but has to be 'no', 'bf16' or 'fp16'.")
 
-    small = {}
+    tiny, small = "c2m-tiny", {}  # the small network of the stage, and the numbers that it has
 
     @classmethod
     def preset(
         cls,
-        network: str = "paper",  # or "paper_light", "c2m-tiny"
+        network: str = "paper",  # or "paper_light", or `tiny`
         **changes,  # of single numbers
     ) -> "Recipe":
         "The stage's recipe for a network of known make."
-        return cls(**{"network": network} | (cls.small if network == "c2m-tiny" else {}) | changes)
+        return cls(**{"network": network} | (cls.small if network == cls.tiny else {}) | changes)
+
+    def check(self) -> None:
+        "Raise `ValueError` if there is nothing to measure on: it is to be known now, not when it is needed."
+        if self.validate:
+            folder_pairs(self.validate)
 
     def rate(
         self,

@@ -33,7 +33,6 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from .core import atomically, seed_everything
-from .data import folder_pairs
 from .plotting import draw_curves, save_figure
 from .recipes import Recipe, write_recipe
 
@@ -318,8 +317,7 @@ def train(
         _check_run(run, resume)
     accelerator.wait_for_everyone()
     state = load_checkpoint(run / "checkpoints") if resume else None
-    if recipe.validate:
-        folder_pairs(recipe.validate)  # whether there are any is to be known now, not when they are needed
+    recipe.check()
     pairs = recipe.dataset()
     if state:
         _check_recipe(recipe, state, processes, len(pairs))
