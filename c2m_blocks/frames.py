@@ -145,8 +145,11 @@ def _open(path: Path):
     except (av.error.FFmpegError, OSError) as error:
         if isinstance(error, PermissionError):
             raise ValueError(f"{path} can't be opened ({error.strerror}): check your rights.") from None
-        what = "is no video, or its head or its end is missing" if path.stat().st_size else "is empty"
-        raise ValueError(f"{path} {what}: get the whole file.") from None
+        container = None
+        if not path.stat().st_size:
+            raise ValueError(f"{path} is empty: get the whole file.") from None
+    if not container or {"video", "audio"}.isdisjoint(stream.type for stream in container.streams):
+        raise ValueError(f"{path} is no video, or its head or its end is missing: get the whole file.")
     kind, stream = container.format.name, _pictures(container)
     if stream is None or kind == "tty":
         container.close()
@@ -279,7 +282,7 @@ def _read_video(clip: Clip, first: int) -> Iterator[tuple[int, torch.Tensor]]:
             stamp = stamp + step if late else (frame.pts or 0) - start
             yield stamp, _turn(_to_tensor(frame, size, clip.colour), *turning).contiguous()
             count += 1
-        end, length = (stamp + 1.5 * step) * clip.time_base, Fraction(container.duration or 0, 10**6)
+        end, length = ((stamp or 0) + 1.5 * step) * clip.time_base, Fraction(container.duration or 0, 10**6)
         said = _seconds(stream) or (length if count + len(faults) < stream.frames else 0)
         if not first and (faults or end < said):
             of = f" of about {clip.count}" if clip.count and clip.count > count else ""
@@ -418,7 +421,7 @@ def join(
         with av.open(str(parts[0])) as head:
             video = container.add_stream_from_template(head.streams.video[0])
         video.time_base = like.time_base
-        if video.codec_context.name == "hevc" and part.suffix != ".mkv":
+        if video.codec_context.codec.canonical_name == "hevc" and part.suffix != ".mkv":
             video.codec_context.codec_tag = "hvc1"  # the one that Apple plays
         copied = _copy_head(source, container, Path(path).name, end) if source else {}
         pictures = _timed(parts, shown, stamps, like.time_base, video)

@@ -85,7 +85,7 @@ def describe_run(
     stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
     weights = hashlib.sha256()
     for name, weight in net.state_dict().items():
-        weights.update(name.encode() + weight.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        weights.update(name.encode() + weight.cpu().flatten().view(torch.uint8).numpy().tobytes())
     pictures = [hashlib.sha256(ref.cpu().numpy().tobytes()).hexdigest() for ref in refs]
     seen = dict(source=stats, references=pictures)
     seen = {name: hashlib.sha256(repr(value).encode()).hexdigest() for name, value in seen.items()}
