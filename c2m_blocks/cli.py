@@ -13,7 +13,6 @@ import shlex
 import sys
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
 from dataclasses import replace
-from fractions import Fraction
 from os import environ
 from pathlib import Path
 from time import perf_counter
@@ -359,7 +358,7 @@ def _parser(wanted: str = "") -> ArgumentParser:
     sub.add_argument("--window", metavar="N", type=int, help="frames that are restored at a time: fewer take less memory (default: 24)")
     auto = "how matches are sought (default: every place, if that takes about a second a frame); propagate: from frame to frame"
     sub.add_argument("--search", choices=("auto", "exact", "coarse", "propagate"), help=auto)
-    sub.add_argument("--rate", metavar="FPS", type=Fraction, help="frames a second of a folder (default: 25)")
+    sub.add_argument("--rate", metavar="FPS", help="frames a second of a folder: 25, or 30000/1001 (default: 25)")
     sub = command("match", match_command, "Draw which part of a reference each part of a picture matches.")
     sub.add_argument("lr", metavar="LR", type=Path, help="the picture")
     sub.add_argument("--ref", metavar="REF", type=Path, required=True, help="the reference")

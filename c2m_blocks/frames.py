@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['log', 'WEIGHTS', 'VIDEOS', 'OWN', 'Colour', 'guess_matrix', 'Clip', 'find_frames', 'read_clip', 'CtrlC',
-           'encode_frames', 'join', 'check_clip_output', 'write_frames', 'frame_names', 'write_clip']
+           'encode_frames', 'join', 'is_video', 'check_clip_output', 'write_frames', 'frame_names', 'write_clip']
 
 # %% ../nbs/01a_frames.ipynb #7a4f43a4
 import heapq
@@ -113,11 +113,19 @@ def _folder_clip(folder: Path, rate: Fraction) -> Clip:
     frames = find_frames(folder)
     if not frames:
         raise ValueError(f"{folder} holds no frames: name a folder of PNG, JPEG or WebP pictures, or a video file.")
-    if rate <= 0:
-        raise ValueError(f"rate is {rate}, but has to be above 0 frames a second.")
     head, (height, width) = frames[0].read_bytes()[:25], read_image(frames[0]).shape[2:]
     bits = 16 if head.startswith(b"\x89PNG") and head[24] == 16 else 8
     return Clip(folder, width, height, len(frames), rate, 1 / rate, bits)
+
+
+def _rate(rate: Fraction | int | str) -> Fraction:
+    try:
+        exact = Fraction(rate)
+    except (ValueError, ZeroDivisionError):
+        exact = Fraction(0)
+    if exact <= 0:
+        raise ValueError(f"rate is {rate}, but has to be frames a second, like 25 or 30000/1001.")
+    return exact
 
 
 def _read_folder(clip: Clip, first: int) -> Iterator[tuple[int, torch.Tensor]]:
@@ -291,14 +299,14 @@ def _read_video(clip: Clip, first: int) -> Iterator[tuple[int, torch.Tensor]]:
 # %% ../nbs/01a_frames.ipynb #37c5f675
 def read_clip(
     path: str | Path,  # a video file, or a folder of numbered frames
-    rate: Fraction | int | None = None,  # frames a second, for a folder only (default: 25)
+    rate: Fraction | int | str | None = None,  # frames a second, for a folder only: 25 (the default), "30000/1001"
 ) -> Clip:
     "Look into a clip, and be ready to read it. Raises `ValueError` with one sentence if there are no frames."
     path = Path(path)
     if not path.exists():
         raise ValueError(f"There is no file or folder {path}: check its name.")
     if path.is_dir():
-        return _folder_clip(path, Fraction(rate or 25))
+        return _folder_clip(path, _rate(25 if rate is None else rate))
     if rate is not None:
         raise ValueError(f"rate is {rate}, but {path.name} is a video and has its own: leave it away.")
     return _video_clip(path)
@@ -421,7 +429,7 @@ def join(
         with av.open(str(parts[0])) as head:
             video = container.add_stream_from_template(head.streams.video[0])
         video.time_base = like.time_base
-        if video.codec_context.codec.canonical_name == "hevc" and part.suffix != ".mkv":
+        if video.codec_context.codec.canonical_name == "hevc" and part.suffix.lower() != ".mkv":
             video.codec_context.codec_tag = "hvc1"  # the one that Apple plays
         copied = _copy_head(source, container, Path(path).name, end) if source else {}
         pictures = _timed(parts, shown, stamps, like.time_base, video)
@@ -470,7 +478,7 @@ def _copy_head(source, container, name: str, end: Fraction | None) -> dict:
             codec = stream.codec_context and f" ({stream.codec_context.codec.canonical_name})"
             left.append(f"{stream.type}{codec or ''}")
     if left:
-        remedy = "a .mp4" if name.endswith(".mkv") else "a .mkv"
+        remedy = "a .mp4" if container.format.name == "matroska" else "a .mkv"
         log.warning("%s is written without a stream that it can't hold, %s: %s may hold it.", name, " and ".join(left), remedy)
     return copied
 
@@ -500,6 +508,13 @@ def _other_packets(source, copied: dict, end: Fraction | None) -> Iterator:
             yield packet
     except _pyav().error.FFmpegError:
         return  # the source is cut off, which was told when its frames were read
+
+# %% ../nbs/01a_frames.ipynb #1d8ce0f5
+def is_video(
+    path: str | Path,  # of a result
+) -> bool:
+    "Whether a clip becomes a video file there, and not a folder of frames."
+    return Path(path).suffix.lower() in VIDEOS and not Path(path).is_dir()
 
 # %% ../nbs/01a_frames.ipynb #9b413feb
 def check_clip_output(
@@ -551,7 +566,7 @@ def write_clip(
     path, stamps = check_clip_output(path, force), []
     with CtrlC() as ctrl_c:
         pictures = (picture for stamp, picture in ctrl_c.until(stamped) if not stamps.append(stamp))
-        if path.suffix not in VIDEOS:
+        if not is_video(path):
             write_frames(pictures, path, like)
         else:
             with TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}.") as folder:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from .core import atomically, read_image
 from c2m_blocks.frames import (
-    VIDEOS, Clip, CtrlC, check_clip_output, encode_frames, find_frames, frame_names, join, read_clip, write_frames,
+    Clip, CtrlC, check_clip_output, encode_frames, find_frames, frame_names, is_video, join, read_clip, write_frames,
 )
 from .inference import MANY, search_for
 from .restoration import RefSRNet
@@ -102,7 +102,7 @@ class Parts:
         length: int,  # frames of a part
     ):
         self.out, self.clip, self.length = out, clip, length
-        self.video, self.folder = out.suffix in VIDEOS, parts_folder(out)
+        self.video, self.folder = is_video(out), parts_folder(out)
 
     def begin(
         self,
@@ -163,8 +163,9 @@ def default_clip_output(
 ) -> Path:
     "Where the result goes if nobody says: `clip.mp4` becomes `clip_x4.mp4`, a folder `frames` becomes `frames_x4`."
     path = Path(path)
-    kind = "" if path.is_dir() else path.suffix.lower() if path.suffix.lower() in VIDEOS else ".mkv"
-    return path.with_name(f"{path.name if path.is_dir() else path.stem}_x4{kind}")
+    if path.is_dir():
+        return path.with_name(f"{path.name}_x4")
+    return path.with_name(f"{path.stem}_x4{path.suffix.lower() if is_video(path) else '.mkv'}")
 
 # %% ../nbs/38_video_files.ipynb #9a119e62
 PART = 24  # frames, at least: each part begins with a key frame
@@ -177,7 +178,7 @@ def upscale_video(
     model: torch.nn.Module | str | Path = "c2m-video-tiny",  # a network for clips or pictures, or what `load_network` takes
     window: int = WINDOW,  # frames that a network for clips restores at a time
     search: str = "auto",  # see `restore`
-    rate: Fraction | int | None = None,  # frames a second, for a folder (default: 25)
+    rate: Fraction | int | str | None = None,  # frames a second, for a folder (default: 25)
     resume: bool = False,  # go on with an interrupted run, if there is one
     force: bool = False,  # overwrite `out`, give up an interrupted run
 ) -> Path:  # of the result
@@ -194,13 +195,15 @@ def upscale_video(
         model = load_network(model).to("cuda" if torch.cuda.is_available() else "cpu")
     net = model.eval().to(memory_format=torch.channels_last)
     parts = Parts(out, clip, -(-PART // window) * window)
-    parts.begin(describe_run(clip, pictures, net, window=window, search=search, rate=str(clip.rate)), resume)
     try:
+        parts.begin(describe_run(clip, pictures, net, window=window, search=search, rate=str(clip.rate)), resume)
         with CtrlC() as ctrl_c:
             done, stamps = parts.done(), []
             results = _results(clip, done, stamps, net, pictures, window, search)
             with tqdm(results, "upscaling", clip.count, initial=done, unit="frame", leave=False, delay=2, disable=None) as bar:
                 files = parts.write(ctrl_c.until(bar), ctrl_c)
+            if len(stamps) < done:  # Ctrl-C came while frames that were done before were read once more
+                stamps = [stamp for stamp, _ in itertools.islice(clip.stamped(), done)]
             if files:
                 join(files, stamps, out, clip, whole=not ctrl_c.came)
             if not ctrl_c.came:

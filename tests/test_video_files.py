@@ -160,7 +160,7 @@ def test_colours_that_are_not_named(tmp_path):
     assert read_clip(tmp_path / "out.mp4").colour.matrix == 6 and error(frames, read_clip(tmp_path / "out.mp4")) < 1.5
 
 
-@pytest.mark.parametrize("out", ["out.mp4", "out.mov", "out.mkv"])
+@pytest.mark.parametrize("out", ["out.MP4", "out.mov", "out.mkv"])
 def test_times_that_vary(tmp_path, out):
     stamps = [0, 40, 80, 333, 350, 1000, 1001, 2500]
     film(tmp_path / "in.mp4", stamps=stamps)
@@ -336,7 +336,7 @@ def _song(path, cover):
         ("good.mp4 --no-ref -o mixed", "The folder mixed is not empty"),
         ("good.mp4 --no-ref -o photo --force", "photo is a file: name a folder"),
         ("good.mp4 --no-ref --rate 25", "good.mp4 is a video and has its own"),
-        ("void --no-ref --rate x", "--rate"),
+        ("mixed --no-ref --rate 1/0", "rate is 1/0, but has to be frames a second"),
         ("good.mp4 --no-ref --window 0", "window is 0"),
         ("good.mp4 --no-ref --search propagate", "sees each frame alone"),
         ("good.mp4 --no-ref --model none", "There is no network 'none'"),
