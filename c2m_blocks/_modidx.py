@@ -385,6 +385,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'c2m_blocks.frames._colour_of': ('frames.html#_colour_of', 'c2m_blocks/frames.py'),
                                    'c2m_blocks.frames._copy_head': ('frames.html#_copy_head', 'c2m_blocks/frames.py'),
                                    'c2m_blocks.frames._decode': ('frames.html#_decode', 'c2m_blocks/frames.py'),
+                                   'c2m_blocks.frames._enlarged': ('frames.html#_enlarged', 'c2m_blocks/frames.py'),
                                    'c2m_blocks.frames._folder_clip': ('frames.html#_folder_clip', 'c2m_blocks/frames.py'),
                                    'c2m_blocks.frames._open': ('frames.html#_open', 'c2m_blocks/frames.py'),
                                    'c2m_blocks.frames._other_packets': ('frames.html#_other_packets', 'c2m_blocks/frames.py'),

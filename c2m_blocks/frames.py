@@ -208,27 +208,43 @@ def _turn(picture: torch.Tensor, transposed: bool, *flipped: bool) -> torch.Tens
     return picture.flip([axis for axis, flip in zip((-1, -2), flipped) if flip])
 
 # %% ../nbs/01a_frames.ipynb #28fd3fac
-def _planes(frame, kind: str, clip_size: tuple[int, int], full: bool) -> torch.Tensor:
-    "A frame in a format of 16 bits, as (1, planes, h, w) in units of that format."
-    span = 2 if full else 1  # the same on both sides: the values are not to be changed
-    width, height = clip_size
-    frame = frame.reformat(width, height, kind, interpolation="BICUBIC", src_color_range=span, dst_color_range=span)
-    planes = [np.frombuffer(plane, np.uint16).reshape(plane.height, -1)[:, : plane.width] for plane in frame.planes]
-    return torch.from_numpy(np.stack(planes).astype(np.float32))[None]
+def _planes(frame) -> tuple[list[torch.Tensor], int]:
+    "Red, green and blue, or luma and two colours, or luma alone: (1, 1, h, w) each in units of 8 bits; and the bits they had."
+    kind, bits = frame.format, frame.format.components[0].bits
+    if len(frame.planes) != len(kind.components) or not 8 <= bits <= 16 or kind.is_big_endian:  # several values are packed together
+        plain = "gbrp" if kind.is_rgb or kind.has_palette else "gray" if len(kind.components) < 3 else "yuv444p"
+        same = dict(src_color_range=1, dst_color_range=1) if plain == "yuv444p" else {}  # the values are not to be changed
+        frame = frame.reformat(format=f"{plain}16le" if bits > 8 else plain, **same)
+        bits = 16 if bits > 8 else 8
+    sample, planes = np.uint16 if bits > 8 else np.uint8, []
+    for part in frame.format.components[:3]:
+        plane = frame.planes[part.plane]
+        values = np.frombuffer(plane, sample).reshape(plane.height, -1)[:, : plane.width]
+        planes.append(torch.from_numpy(values.astype(np.float32))[None, None] / 2 ** (bits - 8))
+    return planes, bits
+
+
+def _enlarged(plane: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    while plane.shape[3] < width:
+        between = (plane + F.pad(plane[..., 1:], (0, 1, 0, 0), "replicate")) / 2 if plane.shape[3] > 1 else plane
+        plane = torch.stack([plane, between], -1).flatten(-2)
+    while plane.shape[2] < height:
+        plane = F.interpolate(plane, scale_factor=(2, 1), mode="bilinear")
+    return plane[..., :height, :width]
 
 
 def _to_tensor(frame, size: tuple[int, int], colour: Colour) -> torch.Tensor:
     "A decoded frame as (1, 3, h, w) in [0, 1]."
+    if (frame.width, frame.height) != size:  # it has changed on the way
+        frame = frame.reformat(*size)
+    planes, bits = _planes(frame)
+    planes = torch.cat([_enlarged(plane, frame.height, frame.width) for plane in planes], 1)
     if frame.format.is_rgb or frame.format.has_palette:
-        return _planes(frame, "gbrp16le", size, True)[:, [2, 0, 1]] / 65535
-    bits = frame.format.components[0].bits
-    if len(frame.format.components) < 3:
-        luma = _planes(frame, "gray16le", size, True) / 257
-        yuv = torch.cat([luma, torch.full_like(luma, 128).expand(-1, 2, -1, -1)], 1)
-    else:
-        yuv = _planes(frame, "yuv444p16le", size, colour.full) / 256
-    matrix, offset = colour.to_rgb(bits)
-    return F.conv2d(yuv, matrix[:, :, None, None], offset).clamp_(0, 1)
+        return planes * (2 ** (bits - 8) / (2**bits - 1))
+    if planes.shape[1] == 1:
+        planes = torch.cat([planes, torch.full_like(planes, 128).expand(-1, 2, -1, -1)], 1)
+    matrix, offset = colour.to_rgb(frame.format.components[0].bits)
+    return F.conv2d(planes, matrix[:, :, None, None], offset).clamp_(0, 1)
 
 # %% ../nbs/01a_frames.ipynb #71836807
 def _video_clip(path: Path) -> Clip:
@@ -236,7 +252,7 @@ def _video_clip(path: Path) -> Clip:
     with container:
         context = stream.codec_context
         # the decoder of a stream of which nothing is known would end the process
-        first = next(_decode(container, stream, []), None) if context and context.pix_fmt else None
+        first = next(_decode(container, stream, []), None) if context and context.format else None
         if first is None:
             raise ValueError(f"{path} is damaged or cut off before its first frame: get the whole file.")
         width, height, aspect = first.width, first.height, stream.sample_aspect_ratio or Fraction(1)
@@ -473,7 +489,7 @@ def _copy_head(source, container, name: str, end: Fraction | None) -> dict:
         if stream.type in ("audio", "subtitle") and _takes(container.format.name, stream):
             copied[stream.index] = new = container.add_stream_from_template(stream)
             new.metadata.update(texts(stream.metadata))
-            new.disposition = stream.disposition
+            new.disposition = stream.disposition.value  # a number is what all versions take
         elif stream.type in ("audio", "subtitle"):
             codec = stream.codec_context and f" ({stream.codec_context.codec.canonical_name})"
             left.append(f"{stream.type}{codec or ''}")
