@@ -7,6 +7,7 @@ from c2m_blocks.contrastive import ContrastiveMatcher, TripletMarginLoss
 from c2m_blocks.core import read_image, write_image
 from c2m_blocks.distillation import CorrelationDistiller
 from c2m_blocks.features import DescriptorEncoder, TextureEncoder, VGGFeatures
+from c2m_blocks.flow import FlowMatcher, SPyNet, flow_warp
 from c2m_blocks.losses import (
     Discriminator,
     PerceptualLoss,
@@ -19,20 +20,25 @@ from c2m_blocks.metrics import aee, psnr, ssim
 from c2m_blocks.resample import bicubic, bicubic_pil, rgb_to_y
 from c2m_blocks.restoration import RefSRNet
 from c2m_blocks.search import match_patches
-from c2m_blocks.weights import read_checkpoint
+from c2m_blocks.video import BasicVSR, RefBasicVSR
+from c2m_blocks.weights import load_network, read_checkpoint
 
 __version__ = version("c2m_blocks")
 
 __all__ = [
+    "BasicVSR",
     "ContrastiveMatcher",
     "CorrelationDistiller",
     "DescriptorEncoder",
     "Discriminator",
     "DynamicAggregation",
+    "FlowMatcher",
     "Matches",
     "PatchSwap",
     "PerceptualLoss",
+    "RefBasicVSR",
     "RefSRNet",
+    "SPyNet",
     "TextureEncoder",
     "TripletMarginLoss",
     "VGGFeatures",
@@ -42,6 +48,8 @@ __all__ = [
     "bicubic_pil",
     "charbonnier",
     "discriminator_loss",
+    "flow_warp",
+    "load_network",
     "match_patches",
     "psnr",
     "read_checkpoint",

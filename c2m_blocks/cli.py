@@ -137,24 +137,28 @@ def _speaks() -> bool:
 # %% ../nbs/40_cli.ipynb #dfc041c3
 def eval_command(args: Namespace) -> None:
     "`c2m eval`: models on a benchmark, by a protocol."
-    from c2m_blocks.benchmarks import describe_set, find_entries
+    from c2m_blocks.benchmarks import CLIPS, describe_set, find_entries
     from c2m_blocks.core import atomically
     from c2m_blocks.evaluation import Benchmark, Protocol, contact_sheet, evaluate, results_table
     from c2m_blocks.plotting import save_figure
-    from c2m_blocks.weights import RefSRNet
+    from c2m_blocks.video_evaluation import ClipBenchmark, clips_table, draw_clips
+    from c2m_blocks.weights import load_flow, load_network
 
     names = ("bicubic", "pad", "multiple", "border", "luma", "rounded", "refs", "perceptual")
     changes = {name: getattr(args, name) for name in names if name in args}
     changes |= dict(perceptual=tuple(args.perceptual)) if "perceptual" in args else {}
     entries, folders = find_entries(args.dataset, args.root, args.part, args.seed), _folders(args.model)
-    benchmark = Benchmark(entries, Protocol.preset(args.protocol, args.dataset, **changes))
+    protocol, clips = Protocol.preset(args.protocol, args.dataset, **changes), args.dataset in CLIPS
+    if args.flow and not clips:
+        raise ValueError(f"--flow is for clips, but {args.dataset} holds pictures: leave it away.")
+    benchmark = ClipBenchmark(entries, protocol, args.flow and load_flow(args.flow)) if clips else Benchmark(entries, protocol)
     name = describe_set(args.dataset, entries, args.seed)
     for model in folders:
         if model != "bicubic":
-            RefSRNet.from_pretrained(model)  # whether it can be had is to be known now, not when its turn comes
+            load_network(model)  # whether it can be had is to be known now, not when its turn comes
     out = args.output or Path("evaluation") / args.dataset
     if _speaks():
-        print(f"{name}, by the protocol {args.protocol}: {benchmark.protocol}", flush=True)
+        print(f"{name}: {benchmark.protocol}", flush=True)
     summaries, errors = [], []
     for model, folder in folders.items():
         try:
@@ -167,11 +171,13 @@ def eval_command(args: Namespace) -> None:
     if errors:
         raise ValueError(" ".join(errors))
     if _speaks():
-        table = results_table(summaries)
+        table = results_table(summaries) + ("\n" + clips_table(summaries) if clips else "")
         with atomically(out / "table.md") as part:
             part.write_text(table, encoding="utf-8")
         print(f"\n{table}\nwritten to {out}")
-        if len(folders) > 1:
+        if clips:
+            save_figure(draw_clips(summaries), out / "frames.png")
+        elif len(folders) > 1:
             first, *_, last = folders.values()
             save_figure(contact_sheet(benchmark, out / last, out / first), out / "contact.png")
 
@@ -302,14 +308,17 @@ def _add_protocol(parser: ArgumentParser) -> None:
     from c2m_blocks.benchmarks import DATASETS
     from c2m_blocks.evaluation import PERCEPTUAL, PROTOCOLS
 
-    parser.add_argument("--dataset", choices=DATASETS, required=True, help="which set; pairs and pictures are your own")
+    parser.add_argument("--dataset", choices=DATASETS, required=True, help="which set; pairs, pictures and clips are your own")
     parser.add_argument("--root", metavar="DIR", type=Path, required=True, help="your copy of it, in the layout it is distributed in")
     parser.add_argument("--part", action="store_true", help="it may be a part of the set, which the table says")
     parser.add_argument("--seed", type=int, default=0, help="of the references of Sun80 and Manga109 (default: %(default)s)")
     models = 'a bundled name, a folder, a repository of the Hub, or "bicubic"; may be given several times, the first is compared with'
     parser.add_argument("--model", metavar="NAME", nargs="+", default=["bicubic", "c2m-tiny"], help=f"{models} (default: bicubic c2m-tiny)")
     parser.add_argument("-o", "--output", metavar="DIR", type=Path, help="for figures and pictures (default: evaluation/DATASET)")
-    parser.add_argument("--protocol", choices=PROTOCOLS, default="c2-matching", help="whose (default: %(default)s), changed by:")
+    flow = "optical flow for the warping error of clips: a folder of c2m train flow, or a published spynet_*.pth (default: not measured)"
+    parser.add_argument("--flow", metavar="FLOW", type=Path, help=flow)
+    whose = "whose (default: of clips their own, else c2-matching), changed by:"
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="", help=whose)
     change = lambda name, about, **options: parser.add_argument(name, default=SUPPRESS, help=about, **options)
     change("--refs", "which references are shown: 1 to 5, best, all or none", metavar="WHICH")
     change("--border", "pixels that are not measured", type=int)

@@ -8,7 +8,6 @@ __all__ = ['GAP', 'log', 'VIDEOS', 'smooth_flow', 'FlowPairs', 'wander', 'PhotoC
 # %% ../nbs/20a_clips.ipynb #c6b5ffed
 import logging
 import math
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -109,8 +108,8 @@ GAP = 24  # frames between the reference and the clip, at most
 class PhotoClips(Dataset):
     """Clips made of photos by a window that wanders. An item is a dict:
 
-    `lr` (t, 3, size / 4, size / 4), PIL bicubic on 8 bits; `hr` (t, 3, size, size) and `ref` (3, size, size); all RGB in [0, 1]; `name` is that
-    of the photo."""
+    `lr` (t, 3, size / 4, size / 4), PIL bicubic on 8 bits; `hr` (t, 3, size, size) and `ref` (3, size, size); all RGB in [0, 1];
+    `name` is that of the photo."""
 
     def __init__(
         self,
@@ -229,7 +228,8 @@ class FilmClips(Dataset):
         if not films:
             raise ValueError("There are no films to make clips of: name a folder that holds video files or folders of numbered frames.")
         if small := [film for film in films if min(film.width, film.height) < size]:
-            raise ValueError(f"{small[0].path} has {small[0].width} x {small[0].height} pixels, less than a window of {size}: make windows smaller.")
+            film = small[0]
+            raise ValueError(f"{film.path} has {film.width} x {film.height} pixels, less than a window of {size}: make windows smaller.")
         self.films, self.frames, self.size, self.each, self.unrelated, self.seed = films, frames, size, each, unrelated, seed
 
     def __len__(self) -> int:

@@ -6,6 +6,7 @@
 __all__ = ['flow_warp', 'SPyNet', 'FlowMatcher']
 
 # %% ../nbs/08_flow.ipynb #1f1f90bb
+import math
 import re
 
 import torch
@@ -36,7 +37,27 @@ def _level(width: int) -> nn.Sequential:
     layers = []
     for c, wide in ((8, width), (width, 2 * width), (2 * width, width), (width, width // 2)):
         layers += [nn.Conv2d(c, wide, 7, padding=3), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, nn.Conv2d(width // 2, 2, 7, padding=3))
+    level = nn.Sequential(*layers, nn.Conv2d(width // 2, 2, 7, padding=3))
+    for conv in level[::2]:
+        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu"), nn.init.zeros_(conv.bias)
+    with torch.no_grad():
+        level[0].weight[:, :6] = _edges_that_move(width)
+        level[-1].weight *= 0.1
+    return level
+
+
+def _edges_that_move(width: int) -> torch.Tensor:  # (width, 6, 7, 7)
+    """Filters that see how a place changes in time plus how it changes along a random direction, both as smooth as random.
+
+    From other random weights the flow stays zero for thousands of steps. How time and space change is what a flow is made of
+    (Lucas & Kanade, IJCAI 1981), and a few products of it are easily learnt."""
+    y, x = cell_grid(7, 7).flip(0) - 3.0
+    angle, sigma = 2 * math.pi * torch.rand(width, 1, 1), 1 + torch.rand(width, 1, 1)
+    smooth = torch.exp(-(x**2 + y**2) / (2 * sigma**2))
+    smooth = smooth / smooth.sum((1, 2), keepdim=True)
+    slope = (x * angle.cos() + y * angle.sin()) * smooth / sigma**2
+    frame, other = slope / 2 + smooth, slope / 2 - smooth
+    return 4 / 3 * torch.stack([frame] * 3 + [other] * 3, 1)
 
 
 class SPyNet(nn.Module):
@@ -48,10 +69,12 @@ class SPyNet(nn.Module):
         self,
         levels: int = 6,  # sizes of the pyramid, each half of the next
         width: int = 32,  # channels of the first convolution of a level
+        shared: bool = False,  # all levels have the same weights, which learn faster
     ):
         super().__init__()
-        self.config = dict(levels=levels, width=width)
-        self.levels = nn.ModuleList(_level(width) for _ in range(levels))  # the smallest picture's first
+        self.config = dict(levels=levels, width=width, shared=shared)
+        self.sizes = levels
+        self.levels = nn.ModuleList(_level(width) for _ in range(1 if shared else levels))  # the smallest picture's first
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
 
@@ -62,10 +85,10 @@ class SPyNet(nn.Module):
     ) -> list[torch.Tensor]:  # (b, 2, h / 32, w / 32) ... (b, 2, h, w), each in its own pixels
         "The flow from `frame` to `other` at every size."
         pictures = [(torch.cat([frame, other]) - self.mean) / self.std]
-        for _ in self.levels[1:]:
+        for _ in range(self.sizes - 1):
             pictures.append(F.avg_pool2d(pictures[-1], 2))
-        flows = []
-        for level, both in zip(self.levels, reversed(pictures)):
+        levels, flows = list(self.levels) * (self.sizes // len(self.levels)), []
+        for level, both in zip(levels, reversed(pictures)):
             here, there = both.chunk(2)
             if flows:
                 start = 2 * F.interpolate(flows[-1], scale_factor=2, mode="bilinear", align_corners=True)
@@ -81,10 +104,9 @@ class SPyNet(nn.Module):
     ) -> torch.Tensor:  # (b, 2, h, w): (x, y) in pixels
         if frame.shape != other.shape:
             raise ValueError(f"The frames are {tuple(frame.shape)} and {tuple(other.shape)}: a flow is between frames of one size.")
-        (h, w), unit = frame.shape[2:], 2 ** (len(self.levels) - 1)
-        whole = [-(-n // unit) * unit for n in (h, w)]
+        (h, w), unit = frame.shape[2:], 2 ** (self.sizes - 1)
+        whole = torch.Size(-(-n // unit) * unit for n in (h, w))
         fit = lambda x, size: x if x.shape[2:] == size else F.interpolate(x, size=size, mode="bilinear", align_corners=False)
-        whole = torch.Size(whole)
         flow = fit(self.pyramid(fit(frame, whole), fit(other, whole))[-1], frame.shape[2:])
         return flow * flow.new_tensor([w / whole[1], h / whole[0]]).view(1, 2, 1, 1)
 
@@ -93,7 +115,7 @@ class SPyNet(nn.Module):
         cls,
         weights: dict[str, torch.Tensor],  # by any of the published namings, see `read_checkpoint`
     ) -> "SPyNet":  # in evaluation mode
-        "The published network: weights named as in mmediting, in BasicSR or in the original of the PyTorch port. Raises `ValueError` for others."
+        "The published network, with weights named as in mmediting, in BasicSR or in the PyTorch port. Raises `ValueError` for others."
         return cls()._filled(weights)
 
     def _filled(self, weights: dict[str, torch.Tensor]) -> "SPyNet":

@@ -46,7 +46,7 @@ class _Body(nn.Sequential):
     "A chain of residual blocks that takes large maps strip by strip."
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        h, strips = x.shape[2], ceil(x.nbytes / STRIP)
+        h, strips = x.shape[2], -(-x.numel() * x.element_size() // STRIP)
         if torch.is_grad_enabled() or x.device.type != "cpu" or strips < 2:
             return super().forward(x)
         rows, buffers = ceil(h / strips), (torch.empty_like(x), torch.empty_like(x))

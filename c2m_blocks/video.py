@@ -140,7 +140,7 @@ class BasicVSR(nn.Module, ModelHubMixin, library_name="c2m_blocks", license="apa
     ) -> Iterator[torch.Tensor]:  # (b, 3, 4h, 4w) each
         "Restore a clip of any length in bounded memory, frame by frame. Raises `ValueError` as `forward` does."
         if window < 1 or overlap < 0:
-            raise ValueError(f"window is {window} and overlap {overlap}, but at least 1 frame is restored at a time and at least 0 follow it.")
+            raise ValueError(f"window is {window} and overlap {overlap}, but at least 1 frame is restored at a time, and 0 or more follow.")
         frames, reference, past, known = iter(frames), None, None, []
         while True:
             for frame in islice(frames, window + overlap - len(known)):
@@ -151,8 +151,9 @@ class BasicVSR(nn.Module, ModelHubMixin, library_name="c2m_blocks", license="apa
             if past is None:
                 reference = self._reference(ref, len(known[0]))
             count = window if len(known) == window + overlap else len(known)
-            for sr, past in self._restored(known, reference, past, count, search):  # noqa: B020 (each window goes on from the last)
+            for sr, left in self._restored(known, reference, past, count, search):
                 yield sr
+                past = left
             known = known[count:]
 
     def _restored(
@@ -231,11 +232,11 @@ class RefBasicVSR(BasicVSR):
         self.encoder = encoder or TextureEncoder(channels[2:])
         if self.encoder.channels[-1] != channels[2]:
             raise ValueError(f"The encoder gives {self.encoder.channels[-1]} channels, but channels[2] is {channels[2]}: make them equal.")
-        self.matcher = FlowMatcher(self.flow) if align == "flow" else matcher or ContrastiveMatcher()
-        if align == "match" and isinstance(self.matcher, nn.Module):
+        self.matcher = None if align == "flow" else matcher or ContrastiveMatcher()
+        if isinstance(self.matcher, nn.Module):
             self.matcher.requires_grad_(False)
         self.aggregator = aggregator or DynamicAggregation(channels[2], channels[2])
-        self.config = dict(matcher=None if align == "flow" else self.matcher, encoder=self.encoder, aggregator=self.aggregator, align=align) | self.config
+        self.config = dict(matcher=self.matcher, encoder=self.encoder, aggregator=self.aggregator, align=align) | self.config
 
     def encode_reference(
         self,
@@ -256,12 +257,16 @@ class RefBasicVSR(BasicVSR):
         return encoded
 
     @torch.no_grad()
-    def _match(self, frame: torch.Tensor, reference: list[Reference], past: _Past | None, flow: torch.Tensor, search: str | None) -> Matches:
-        if search not in (None, "propagate"):
-            raise ValueError(f"search is {search!r}, but has to be 'propagate' or None: how the first frame is searched is the matcher's.")
+    def _match(
+        self, frame: torch.Tensor, reference: list[Reference], past: _Past | None, flow: torch.Tensor | None, search: str | None
+    ) -> Matches:
+        "Of a frame; `flow` leads to the frame before."
+        if search not in (None, "propagate") or search and self.matcher is None:
+            raise ValueError(f"search is {search!r}, but has to be None, which asks the matcher, or 'propagate' where there is one.")
         described = [x.described for x in reference]
         start = dict(start=carried(past.matches, flow)) if search and past is not None else {}
-        return self.matcher(frame, described if len(described) > 1 else described[0], **start)
+        matcher = self.matcher or FlowMatcher(self.flow)
+        return matcher(frame, described if len(described) > 1 else described[0], **start)
 
     def _painted(self, feature, states, reference, matches) -> torch.Tensor:
         frame, texture = self.enlarge(feature), None
@@ -308,7 +313,7 @@ def _tiny(pretrained: bool) -> dict:
     return dict(
         matcher=ContrastiveMatcher(DescriptorEncoder(), phases=2, refine=1, pad=True),
         encoder=TextureEncoder(channels[2:]),
-        flow=SPyNet(levels=5, width=16),
+        flow=SPyNet(levels=5, width=16, shared=True),
         aggregator=DynamicAggregation(16, 16, groups=4, kernel_size=1),
         channels=channels,
         blocks=(8, 3, 2),

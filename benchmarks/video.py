@@ -1,0 +1,122 @@
+"""Alignment by matches against alignment by flow: what each costs a frame, and where the time of a frame goes.
+
+    python benchmarks/video.py                        # c2m-video-tiny, LR 320 x 180, some minutes
+    python benchmarks/video.py --network paper        # the paper's network, random weights, half an hour
+    python benchmarks/video.py --long 1000            # and the memory that a film of 1000 frames takes
+
+The clip is a window that wanders over the bundled picture, the reference its first frame. A frame's time is what a longer clip takes
+more than a shorter one, so that what is done once for a clip does not count.
+"""
+
+from argparse import ArgumentParser
+from collections import defaultdict
+from contextlib import contextmanager
+from time import perf_counter
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from common import extra_memory, machine, results, seconds, table
+
+from c2m_blocks.clips import wander
+from c2m_blocks.core import read_image
+from c2m_blocks.data import _cut
+from c2m_blocks.resample import bicubic_pil
+from c2m_blocks.video import RefBasicVSR
+from c2m_blocks.weights import ASSETS
+
+SHORT, LONG = 2, 6  # frames
+
+
+def moving_clip(count: int, h: int, w: int) -> tuple[list[torch.Tensor], torch.Tensor]:
+    "LR frames (1, 3, h, w) and a reference (1, 3, 4h, 4w), the frame before them."
+    picture = (read_image(ASSETS / "demo" / "rock_leaves_input.png")[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+    size, rng = 4 * max(h, w), np.random.default_rng(3)
+    middle = np.array(picture.shape[1::-1]) / 2
+    shrink = min(picture.shape[:2]) / size
+    pictures = [torch.from_numpy(_cut(picture, view, shrink, middle, size)).permute(2, 0, 1) for view in wander(rng, size, count + 1)]
+    frames = [picture[None, :, : 4 * h, : 4 * w] for picture in pictures]
+    return [bicubic_pil(frame, 0.25) for frame in frames[1:]], frames[0].contiguous()
+
+
+@contextmanager
+def clock(net: RefBasicVSR):
+    "Seconds by part of the network, filled in while it runs."
+    spent = defaultdict(float)
+    parts = {
+        "flow": (net, "_flows"), "features": (net.content, "forward"), "forward branch": (net.forward_branch, "forward"),
+        "backward branch": (net.backward_branch, "forward"), "matching": (net, "_match"), "aggregation": (net.aggregator, "forward"),
+        "enlarging": (net.enlarge, "forward"), "fusion": (net.fusion, "forward"), "last convolutions": (net.tail, "forward"),
+    }
+
+    def timed(name, f):
+        def run(*args, **options):
+            start = perf_counter()
+            try:
+                return f(*args, **options)
+            finally:
+                spent[name] += perf_counter() - start
+
+        return run
+
+    patches = [patch.object(owner, name, timed(part, getattr(owner, name))) for part, (owner, name) in parts.items()]
+    for each in patches:
+        each.start()
+    yield spent
+    for each in patches:
+        each.stop()
+
+
+def main():
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--network", default="c2m-video-tiny", choices=("paper", "c2m-video-tiny"))
+    parser.add_argument("--long", type=int, default=0, metavar="N", help="frames of a film whose memory is measured")
+    parser.add_argument("--size", type=int, nargs=2, default=(180, 320), metavar=("H", "W"), help="of the LR frames")
+    parser.add_argument("--ways", nargs="+", help="only these")
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    load = lambda **options: RefBasicVSR.preset(args.network, **options).eval().to(memory_format=torch.channels_last)
+    if args.network == "paper":
+        net, by_flow = load(), load(align="flow")
+    else:
+        net = RefBasicVSR.from_pretrained(args.network).to(memory_format=torch.channels_last)
+        by_flow = load(align="flow")
+        by_flow.load_state_dict({name: weight for name, weight in net.state_dict().items() if not name.startswith("matcher.")})
+    frames, ref = moving_clip(LONG, *args.size)
+
+    def run(count: int, network=net, search: str | None = None, how: str = "exact", precision: str = "float32") -> torch.Tensor:
+        net.matcher.search, net.matcher.precision = how, precision
+        return torch.cat([*network.stream(frames[:count], ref, search=search)])
+
+    ways = {
+        "flow": dict(network=by_flow), "propagate": dict(search="propagate", how="coarse"), "coarse": dict(how="coarse"),
+        "exact, bfloat16": dict(precision="bfloat16"), "exact": dict(),
+    }
+    ways = {name: options for name, options in ways.items() if not args.ways or name in args.ways}
+    rows, found, parts = [], {}, {}
+    for name, options in ways.items():
+        short = seconds(lambda options=options: run(SHORT, **options))
+        with clock(options.get("network", net)) as spent:
+            start = perf_counter()
+            found[name] = run(LONG, **options)
+            long = perf_counter() - start
+        rows.append([name, (long - short) / (LONG - SHORT)])
+        parts[name] = {part: value / long for part, value in spent.items()}
+    best = found.get("exact", next(iter(found.values())))
+    peak = lambda x: "" if x is best else f"{-10 * (x.clamp(0, 1) - best.clamp(0, 1)).square().mean().log10().item():.1f}"
+    rows = [[name, f"{s:.2f}", f"{1 / s:.2f}", f"{s / rows[0][1]:.2f}", peak(found[name])] for name, s in rows]
+    text = f"{machine()}; `{args.network}`, LR {args.size[1]} x {args.size[0]}\n\n"
+    text += table("alignment | s a frame | frames a second | times flow | PSNR against exact, dB", rows)
+    known = dict.fromkeys(part for spent in parts.values() for part in spent)
+    shares = [[part, *(f"{spent.get(part, 0):.0%}" for spent in parts.values())] for part in known]
+    text += "\n\nWhere the time goes:\n\n" + table("part | " + " | ".join(parts), shares)
+    if args.long:
+        film = (frames[i % LONG] for i in range(args.long))
+        rise = extra_memory(lambda: sum(1 for _ in net.stream(film, ref, search="propagate")))
+        text += f"\n\nA film of {args.long} frames: {rise:.0f} MB above the start."
+    results(f"video_{args.network}.md").write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
