@@ -734,8 +734,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'c2m_blocks/video_files.py'),
                                         'c2m_blocks.video_files.describe_run': ( 'video_files.html#describe_run',
                                                                                  'c2m_blocks/video_files.py'),
-                                        'c2m_blocks.video_files.load_network': ( 'video_files.html#load_network',
-                                                                                 'c2m_blocks/video_files.py'),
                                         'c2m_blocks.video_files.parts_folder': ( 'video_files.html#parts_folder',
                                                                                  'c2m_blocks/video_files.py'),
                                         'c2m_blocks.video_files.restore': ('video_files.html#restore', 'c2m_blocks/video_files.py'),

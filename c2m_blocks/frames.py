@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['log', 'WEIGHTS', 'VIDEOS', 'OWN', 'Colour', 'guess_matrix', 'Clip', 'find_frames', 'read_clip', 'CtrlC',
-           'encode_frames', 'join', 'is_video', 'check_clip_output', 'write_frames', 'frame_names', 'write_clip']
+           'encode_frames', 'join', 'is_video', 'check_clip_output', 'frame_names', 'write_frames', 'write_clip']
 
 # %% ../nbs/01a_frames.ipynb #7a4f43a4
 import heapq
@@ -549,6 +549,15 @@ def check_clip_output(
     return path
 
 # %% ../nbs/01a_frames.ipynb #c2ae7f57
+def frame_names(
+    like: Clip,
+) -> Iterator[str]:  # without end, if the clip is a video file
+    "How `write_frames` calls the frames of a clip."
+    if like.path.is_dir():
+        return (f"{file.stem}.png" for file in find_frames(like.path))
+    return (f"{number:06}.png" for number in itertools.count(1))
+
+# %% ../nbs/01a_frames.ipynb #bc1186ee
 def write_frames(
     frames: Iterable[torch.Tensor],  # (1, 3, h, w) RGB in [0, 1]
     folder: str | Path,  # is made if there is none
@@ -559,15 +568,6 @@ def write_frames(
     for picture, name in zip(frames, itertools.islice(frame_names(like), start, None)):
         Path(folder).mkdir(exist_ok=True)
         write_image(picture, Path(folder) / name, 16 if like.bits > 8 else 8)
-
-
-def frame_names(
-    like: Clip,
-) -> Iterator[str]:  # without end, if the clip is a video file
-    "How `write_frames` calls the frames of a clip."
-    if like.path.is_dir():
-        return (f"{file.stem}.png" for file in find_frames(like.path))
-    return (f"{number:06}.png" for number in itertools.count(1))
 
 # %% ../nbs/01a_frames.ipynb #2fc0cc70
 def write_clip(

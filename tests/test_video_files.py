@@ -527,10 +527,10 @@ def test_a_resumed_run_is_like_one_without_a_break(tmp_path, monkeypatch, kind, 
     run(out=resumed, resume=True)
     differences = [(a - b).abs() for a, b in zip(read_clip(whole), read_clip(resumed), strict=True)]
     mean, most = (255 * max(reduce(x).item() for x in differences) for reduce in (torch.mean, torch.amax))
-    if out == "folder":  # a rounding of floats may turn a step; what the encoder makes of it is larger
-        assert mean < 0.01 and most < 1.1 if kind == "pictures" else mean < 1
-    else:
-        assert mean < (0.3 if kind == "pictures" else 2)
+    if (out, kind) == ("folder", "pictures"):  # the last bits of floats may turn a step
+        assert mean < 0.01 and most < 1.1
+    else:  # which an encoder may answer with other decisions
+        assert mean < 2
 
 
 def test_ctrl_c_while_a_frame_is_written():
