@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['Clock', 'upscale_command', 'upscale_video_command', 'match_command', 'demo_command', 'train_command', 'eval_command',
-           'refs_command', 'pairs_command', 'robustness_command', 'ablation_command', 'main']
+           'refs_command', 'pairs_command', 'robustness_command', 'ablation_command', 'app_command', 'main']
 
 # %% ../nbs/40_cli.ipynb #8cac6c0d
 import logging
-import re
 import shlex
+import signal
 import sys
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
 from dataclasses import replace
@@ -279,6 +279,16 @@ def ablation_command(args: Namespace) -> None:
         say(f"written to {args.output}")
 
 # %% ../nbs/40_cli.ipynb #066fc82c
+def app_command(args: Namespace) -> None:
+    "`c2m app`: a page in the browser to try it on."
+    from c2m_blocks.app import serve
+
+    screen = sys.platform in ("win32", "darwin") or "DISPLAY" in environ or "WAYLAND_DISPLAY" in environ
+    options = dict(model=args.model, largest=args.largest, max_memory=args.max_memory)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # uploads are removed however it ends
+    serve(args.host, args.port, args.browser and screen, Clock(), **options)
+
+# %% ../nbs/40_cli.ipynb #cf082408
 class _Parser(ArgumentParser):
     "Mistakes in the arguments are told like all others: in one sentence."
 
@@ -415,6 +425,12 @@ def _parser(wanted: str = "") -> ArgumentParser:
     sub.add_argument("--steps", metavar="NAME=WEIGHTS", nargs="+", required=True, help=steps)
     sub.add_argument("-o", "--output", metavar="FILE", type=Path, help="the table, too: .csv, .json or .md")
     sub.add_argument("--force", action="store_true", help="overwrite it")
+    sub = command("app", app_command, "Open a page to drop pictures on, and see where each place was taken from.", writes=False)
+    sub.add_argument("--host", metavar="ADDRESS", default="127.0.0.1", help="0.0.0.0 lets others in (default: this machine alone)")
+    sub.add_argument("--port", metavar="N", type=int, help="default: the first free one from 7860 on")
+    sub.add_argument("--largest", metavar="N", type=int, default=2**20, help="pixels of a picture at most (default: %(default)s)")
+    sub.add_argument("--max-memory", metavar="AMOUNT", default="4GB", help="see c2m upscale (default: %(default)s)")
+    sub.add_argument("--no-browser", dest="browser", action="store_false", help="only say the address")
     about = "Measure models on a benchmark or on your own pairs."
     description = f"{about} What is measured already is not measured again; torchrun shares the work among processes."
     sub = commands.add_parser("eval", help=about, description=description)
@@ -423,7 +439,7 @@ def _parser(wanted: str = "") -> ArgumentParser:
         _add_protocol(sub)
     return parser
 
-# %% ../nbs/40_cli.ipynb #cf082408
+# %% ../nbs/40_cli.ipynb #22b29741
 def main(
     argv: list[str] | None = None,  # arguments; default: those of the process
 ) -> None:
@@ -445,7 +461,9 @@ def main(
     except (ValueError, OSError, MemoryError, RuntimeError, FloatingPointError) as error:
         message = str(error)
         if isinstance(error, (MemoryError, RuntimeError)):
-            if isinstance(error, RuntimeError) and not re.search("out of memory|can't allocate memory|not enough memory", message):
+            from c2m_blocks.core import lacks_memory
+
+            if not lacks_memory(error):
                 raise
             remedy = "lower --batch or --size" if "stage" in args else "lower --window" if "window" in args else "set --max-memory"
             message = f"There is not enough memory for pictures of this size: {remedy}, or make them smaller."

@@ -8,6 +8,7 @@ __all__ = ['GAP', 'log', 'VIDEOS', 'smooth_flow', 'FlowPairs', 'wander', 'PhotoC
 # %% ../nbs/20a_clips.ipynb #c6b5ffed
 import logging
 import math
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -205,7 +206,7 @@ def film_frames(
     if film.path.is_dir():
         return [_photo(file) for file in find_frames(film.path)[first : first + count]]
     start = round(first / film.rate / film.time_base)
-    frames = [frame for _, frame in zip(range(count), film.stamped(start))]
+    frames = [frame for _, frame in islice(film.stamped(start), count)]
     if len(frames) < count:
         raise ValueError(f"{film.path} has no {count} frames from number {first} on that can be read: get the whole file.")
     return [(frame[0] * 255).round().byte().permute(1, 2, 0).numpy() for frame in frames]
@@ -240,8 +241,7 @@ class FilmClips(Dataset):
         rng, film = np.random.default_rng((self.seed, epoch, i)), self.films[i // self.each]
         gap = int(rng.integers(1, min(GAP, film.count - self.frames) + 1))
         first = int(rng.integers(0, film.count - gap - self.frames + 1))
-        pictures = film_frames(film, first, gap + self.frames)
-        ref, *frames = self._windows(rng, [pictures[0], *pictures[gap:]])
+        ref, *frames = self._windows(rng, [*film_frames(film, first, 1), *film_frames(film, first + gap, self.frames)])
         if rng.random() < self.unrelated and len(self.films) > 1:
             other = self.films[(i // self.each + rng.integers(1, len(self.films))) % len(self.films)]
             ref, = self._windows(rng, film_frames(other, int(rng.integers(other.count)), 1))
