@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['log', 'WEIGHTS', 'VIDEOS', 'OWN', 'Colour', 'guess_matrix', 'Clip', 'find_frames', 'read_clip', 'CtrlC',
-           'encode_frames', 'join', 'check_clip_output', 'write_frames', 'frame_names', 'write_clip']
+           'encode_frames', 'join', 'is_video', 'check_clip_output', 'frame_names', 'write_frames', 'write_clip']
 
 # %% ../nbs/01a_frames.ipynb #7a4f43a4
 import heapq
@@ -113,11 +113,19 @@ def _folder_clip(folder: Path, rate: Fraction) -> Clip:
     frames = find_frames(folder)
     if not frames:
         raise ValueError(f"{folder} holds no frames: name a folder of PNG, JPEG or WebP pictures, or a video file.")
-    if rate <= 0:
-        raise ValueError(f"rate is {rate}, but has to be above 0 frames a second.")
     head, (height, width) = frames[0].read_bytes()[:25], read_image(frames[0]).shape[2:]
     bits = 16 if head.startswith(b"\x89PNG") and head[24] == 16 else 8
     return Clip(folder, width, height, len(frames), rate, 1 / rate, bits)
+
+
+def _rate(rate: Fraction | int | str) -> Fraction:
+    try:
+        exact = Fraction(rate)
+    except (ValueError, ZeroDivisionError):
+        exact = Fraction(0)
+    if exact <= 0:
+        raise ValueError(f"rate is {rate}, but has to be frames a second, like 25 or 30000/1001.")
+    return exact
 
 
 def _read_folder(clip: Clip, first: int) -> Iterator[tuple[int, torch.Tensor]]:
@@ -145,8 +153,11 @@ def _open(path: Path):
     except (av.error.FFmpegError, OSError) as error:
         if isinstance(error, PermissionError):
             raise ValueError(f"{path} can't be opened ({error.strerror}): check your rights.") from None
-        what = "is no video, or its head or its end is missing" if path.stat().st_size else "is empty"
-        raise ValueError(f"{path} {what}: get the whole file.") from None
+        container = None
+        if not path.stat().st_size:
+            raise ValueError(f"{path} is empty: get the whole file.") from None
+    if not container or {"video", "audio"}.isdisjoint(stream.type for stream in container.streams):
+        raise ValueError(f"{path} is no video, or its head or its end is missing: get the whole file.")
     kind, stream = container.format.name, _pictures(container)
     if stream is None or kind == "tty":
         container.close()
@@ -197,27 +208,43 @@ def _turn(picture: torch.Tensor, transposed: bool, *flipped: bool) -> torch.Tens
     return picture.flip([axis for axis, flip in zip((-1, -2), flipped) if flip])
 
 # %% ../nbs/01a_frames.ipynb #28fd3fac
-def _planes(frame, kind: str, clip_size: tuple[int, int], full: bool) -> torch.Tensor:
-    "A frame in a format of 16 bits, as (1, planes, h, w) in units of that format."
-    span = 2 if full else 1  # the same on both sides: the values are not to be changed
-    width, height = clip_size
-    frame = frame.reformat(width, height, kind, interpolation="BICUBIC", src_color_range=span, dst_color_range=span)
-    planes = [np.frombuffer(plane, np.uint16).reshape(plane.height, -1)[:, : plane.width] for plane in frame.planes]
-    return torch.from_numpy(np.stack(planes).astype(np.float32))[None]
+def _planes(frame) -> tuple[list[torch.Tensor], int]:
+    "Red, green and blue, or luma and two colours, or luma alone: (1, 1, h, w) each in units of 8 bits; and the bits they had."
+    kind, bits = frame.format, frame.format.components[0].bits
+    if len(frame.planes) != len(kind.components) or not 8 <= bits <= 16 or kind.is_big_endian:  # several values are packed together
+        plain = "gbrp" if kind.is_rgb or kind.has_palette else "gray" if len(kind.components) < 3 else "yuv444p"
+        same = dict(src_color_range=1, dst_color_range=1) if plain == "yuv444p" else {}  # the values are not to be changed
+        frame = frame.reformat(format=f"{plain}16le" if bits > 8 else plain, **same)
+        bits = 16 if bits > 8 else 8
+    sample, planes = np.uint16 if bits > 8 else np.uint8, []
+    for part in frame.format.components[:3]:
+        plane = frame.planes[part.plane]
+        values = np.frombuffer(plane, sample).reshape(plane.height, -1)[:, : plane.width]
+        planes.append(torch.from_numpy(values.astype(np.float32))[None, None] / 2 ** (bits - 8))
+    return planes, bits
+
+
+def _enlarged(plane: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    while plane.shape[3] < width:
+        between = (plane + F.pad(plane[..., 1:], (0, 1, 0, 0), "replicate")) / 2 if plane.shape[3] > 1 else plane
+        plane = torch.stack([plane, between], -1).flatten(-2)
+    while plane.shape[2] < height:
+        plane = F.interpolate(plane, scale_factor=(2, 1), mode="bilinear")
+    return plane[..., :height, :width]
 
 
 def _to_tensor(frame, size: tuple[int, int], colour: Colour) -> torch.Tensor:
     "A decoded frame as (1, 3, h, w) in [0, 1]."
+    if (frame.width, frame.height) != size:  # it has changed on the way
+        frame = frame.reformat(*size)
+    planes, bits = _planes(frame)
+    planes = torch.cat([_enlarged(plane, frame.height, frame.width) for plane in planes], 1)
     if frame.format.is_rgb or frame.format.has_palette:
-        return _planes(frame, "gbrp16le", size, True)[:, [2, 0, 1]] / 65535
-    bits = frame.format.components[0].bits
-    if len(frame.format.components) < 3:
-        luma = _planes(frame, "gray16le", size, True) / 257
-        yuv = torch.cat([luma, torch.full_like(luma, 128).expand(-1, 2, -1, -1)], 1)
-    else:
-        yuv = _planes(frame, "yuv444p16le", size, colour.full) / 256
-    matrix, offset = colour.to_rgb(bits)
-    return F.conv2d(yuv, matrix[:, :, None, None], offset).clamp_(0, 1)
+        return planes * (2 ** (bits - 8) / (2**bits - 1))
+    if planes.shape[1] == 1:
+        planes = torch.cat([planes, torch.full_like(planes, 128).expand(-1, 2, -1, -1)], 1)
+    matrix, offset = colour.to_rgb(frame.format.components[0].bits)
+    return F.conv2d(planes, matrix[:, :, None, None], offset).clamp_(0, 1)
 
 # %% ../nbs/01a_frames.ipynb #71836807
 def _video_clip(path: Path) -> Clip:
@@ -225,7 +252,7 @@ def _video_clip(path: Path) -> Clip:
     with container:
         context = stream.codec_context
         # the decoder of a stream of which nothing is known would end the process
-        first = next(_decode(container, stream, []), None) if context and context.pix_fmt else None
+        first = next(_decode(container, stream, []), None) if context and context.format else None
         if first is None:
             raise ValueError(f"{path} is damaged or cut off before its first frame: get the whole file.")
         width, height, aspect = first.width, first.height, stream.sample_aspect_ratio or Fraction(1)
@@ -279,7 +306,7 @@ def _read_video(clip: Clip, first: int) -> Iterator[tuple[int, torch.Tensor]]:
             stamp = stamp + step if late else (frame.pts or 0) - start
             yield stamp, _turn(_to_tensor(frame, size, clip.colour), *turning).contiguous()
             count += 1
-        end, length = (stamp + 1.5 * step) * clip.time_base, Fraction(container.duration or 0, 10**6)
+        end, length = ((stamp or 0) + 1.5 * step) * clip.time_base, Fraction(container.duration or 0, 10**6)
         said = _seconds(stream) or (length if count + len(faults) < stream.frames else 0)
         if not first and (faults or end < said):
             of = f" of about {clip.count}" if clip.count and clip.count > count else ""
@@ -288,14 +315,14 @@ def _read_video(clip: Clip, first: int) -> Iterator[tuple[int, torch.Tensor]]:
 # %% ../nbs/01a_frames.ipynb #37c5f675
 def read_clip(
     path: str | Path,  # a video file, or a folder of numbered frames
-    rate: Fraction | int | None = None,  # frames a second, for a folder only (default: 25)
+    rate: Fraction | int | str | None = None,  # frames a second, for a folder only: 25 (the default), "30000/1001"
 ) -> Clip:
     "Look into a clip, and be ready to read it. Raises `ValueError` with one sentence if there are no frames."
     path = Path(path)
     if not path.exists():
         raise ValueError(f"There is no file or folder {path}: check its name.")
     if path.is_dir():
-        return _folder_clip(path, Fraction(rate or 25))
+        return _folder_clip(path, _rate(25 if rate is None else rate))
     if rate is not None:
         raise ValueError(f"rate is {rate}, but {path.name} is a video and has its own: leave it away.")
     return _video_clip(path)
@@ -418,7 +445,7 @@ def join(
         with av.open(str(parts[0])) as head:
             video = container.add_stream_from_template(head.streams.video[0])
         video.time_base = like.time_base
-        if video.codec_context.name == "hevc" and part.suffix != ".mkv":
+        if video.codec_context.codec.canonical_name == "hevc" and part.suffix.lower() != ".mkv":
             video.codec_context.codec_tag = "hvc1"  # the one that Apple plays
         copied = _copy_head(source, container, Path(path).name, end) if source else {}
         pictures = _timed(parts, shown, stamps, like.time_base, video)
@@ -462,12 +489,12 @@ def _copy_head(source, container, name: str, end: Fraction | None) -> dict:
         if stream.type in ("audio", "subtitle") and _takes(container.format.name, stream):
             copied[stream.index] = new = container.add_stream_from_template(stream)
             new.metadata.update(texts(stream.metadata))
-            new.disposition = stream.disposition
+            new.disposition = stream.disposition.value  # a number is what all versions take
         elif stream.type in ("audio", "subtitle"):
             codec = stream.codec_context and f" ({stream.codec_context.codec.canonical_name})"
             left.append(f"{stream.type}{codec or ''}")
     if left:
-        remedy = "a .mp4" if name.endswith(".mkv") else "a .mkv"
+        remedy = "a .mp4" if container.format.name == "matroska" else "a .mkv"
         log.warning("%s is written without a stream that it can't hold, %s: %s may hold it.", name, " and ".join(left), remedy)
     return copied
 
@@ -498,6 +525,13 @@ def _other_packets(source, copied: dict, end: Fraction | None) -> Iterator:
     except _pyav().error.FFmpegError:
         return  # the source is cut off, which was told when its frames were read
 
+# %% ../nbs/01a_frames.ipynb #1d8ce0f5
+def is_video(
+    path: str | Path,  # of a result
+) -> bool:
+    "Whether a clip becomes a video file there, and not a folder of frames."
+    return Path(path).suffix.lower() in VIDEOS and not Path(path).is_dir()
+
 # %% ../nbs/01a_frames.ipynb #9b413feb
 def check_clip_output(
     path: str | Path,  # one of `VIDEOS`, or a folder that is made if there is none
@@ -515,6 +549,15 @@ def check_clip_output(
     return path
 
 # %% ../nbs/01a_frames.ipynb #c2ae7f57
+def frame_names(
+    like: Clip,
+) -> Iterator[str]:  # without end, if the clip is a video file
+    "How `write_frames` calls the frames of a clip."
+    if like.path.is_dir():
+        return (f"{file.stem}.png" for file in find_frames(like.path))
+    return (f"{number:06}.png" for number in itertools.count(1))
+
+# %% ../nbs/01a_frames.ipynb #bc1186ee
 def write_frames(
     frames: Iterable[torch.Tensor],  # (1, 3, h, w) RGB in [0, 1]
     folder: str | Path,  # is made if there is none
@@ -525,15 +568,6 @@ def write_frames(
     for picture, name in zip(frames, itertools.islice(frame_names(like), start, None)):
         Path(folder).mkdir(exist_ok=True)
         write_image(picture, Path(folder) / name, 16 if like.bits > 8 else 8)
-
-
-def frame_names(
-    like: Clip,
-) -> Iterator[str]:  # without end, if the clip is a video file
-    "How `write_frames` calls the frames of a clip."
-    if like.path.is_dir():
-        return (f"{file.stem}.png" for file in find_frames(like.path))
-    return (f"{number:06}.png" for number in itertools.count(1))
 
 # %% ../nbs/01a_frames.ipynb #2fc0cc70
 def write_clip(
@@ -548,7 +582,7 @@ def write_clip(
     path, stamps = check_clip_output(path, force), []
     with CtrlC() as ctrl_c:
         pictures = (picture for stamp, picture in ctrl_c.until(stamped) if not stamps.append(stamp))
-        if path.suffix not in VIDEOS:
+        if not is_video(path):
             write_frames(pictures, path, like)
         else:
             with TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}.") as folder:

@@ -61,10 +61,11 @@ def search_for(
     net: RefSRNet,
     lr: torch.Tensor,  # (b, 3, h, w)
     refs: list[torch.Tensor],  # (b, 3, H, W)
+    many: int = MANY,  # comparisons that are too many
 ) -> str:  # "exact" or "coarse"
     "The search that such pictures need: exact if it takes no longer than about a minute."
     places = sum(ref[0, 0].numel() for ref in refs) / 16 * getattr(net.matcher, "phases", 1) ** 2
-    return "exact" if lr[:, 0].numel() * places <= MANY else "coarse"
+    return "exact" if lr[:, 0].numel() * places <= many else "coarse"
 
 # %% ../nbs/30_inference.ipynb #0f364073
 def _prepared(
