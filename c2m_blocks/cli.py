@@ -11,6 +11,7 @@ import logging
 import shlex
 import signal
 import sys
+import threading
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
 from dataclasses import replace
 from os import environ
@@ -151,7 +152,8 @@ def eval_command(args: Namespace) -> None:
     protocol, clips = Protocol.preset(args.protocol, args.dataset, **changes), args.dataset in CLIPS
     if args.flow and not clips:
         raise ValueError(f"--flow is for clips, but {args.dataset} holds pictures: leave it away.")
-    benchmark = ClipBenchmark(entries, protocol, args.flow and load_flow(args.flow)) if clips else Benchmark(entries, protocol)
+    flow = load_flow(args.flow or "c2m-video-tiny") if clips else None
+    benchmark = ClipBenchmark(entries, protocol, flow) if clips else Benchmark(entries, protocol)
     name = describe_set(args.dataset, entries, args.seed)
     for model in folders:
         if model != "bicubic":
@@ -285,7 +287,8 @@ def app_command(args: Namespace) -> None:
 
     screen = sys.platform in ("win32", "darwin") or "DISPLAY" in environ or "WAYLAND_DISPLAY" in environ
     options = dict(model=args.model, largest=args.largest, max_memory=args.max_memory)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # uploads are removed however it ends
+    if threading.current_thread() is threading.main_thread():  # others get no signals
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # uploads are removed however it ends
     serve(args.host, args.port, args.browser and screen, Clock(), **options)
 
 # %% ../nbs/40_cli.ipynb #cf082408
@@ -325,8 +328,8 @@ def _add_protocol(parser: ArgumentParser) -> None:
     models = 'a bundled name, a folder, a repository of the Hub, or "bicubic"; may be given several times, the first is compared with'
     parser.add_argument("--model", metavar="NAME", nargs="+", default=["bicubic", "c2m-tiny"], help=f"{models} (default: bicubic c2m-tiny)")
     parser.add_argument("-o", "--output", metavar="DIR", type=Path, help="for figures and pictures (default: evaluation/DATASET)")
-    flow = "optical flow for the warping error of clips: a folder of c2m train flow, or a published spynet_*.pth (default: not measured)"
-    parser.add_argument("--flow", metavar="FLOW", type=Path, help=flow)
+    flow = "optical flow for the warping error of clips: a bundled name, a folder of c2m train flow, or a published spynet_*.pth"
+    parser.add_argument("--flow", metavar="FLOW", help=f"{flow} (default: that of c2m-video-tiny)")
     whose = "whose (default: of clips their own, else c2-matching), changed by:"
     parser.add_argument("--protocol", choices=PROTOCOLS, default="", help=whose)
     change = lambda name, about, **options: parser.add_argument(name, default=SUPPRESS, help=about, **options)

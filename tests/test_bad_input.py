@@ -64,7 +64,7 @@ def in_process(capsys, *args):
         ("upscale cut_deep.png --ref ref.png", "cut_deep.png is damaged or cut off"),
         ("upscale lr.png --ref tiny.png", "smaller than a patch of 12"),
         ("upscale lr.png --no-ref -o net", "net is a folder"),
-        ("upscale lr.png --no-ref --model net", "net holds no config.json"),
+        ("upscale lr.png --no-ref --model net", "net holds no"),
         ("match lr.png --ref text.png -o fig.png", "text.png is not a picture"),
         ("nonsense", "nonsense"),
     ],

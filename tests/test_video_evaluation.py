@@ -108,7 +108,7 @@ def test_the_table(tmp_path, capsys):
     assert "vid4, 22 of 171 frames, 4 of them references and not measured: cropped" in said and "border 0" in said and "/ ." in said
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"bicubic", "c2m-tiny", "frames.png", "table.md"}
     rows = (tmp_path / "out" / "c2m-tiny" / "rows.csv").read_text().splitlines()
-    assert rows[0] == "name,frames,psnr,ssim,seconds" and rows[4].startswith("walk,6,")
+    assert rows[0] == "name,frames,psnr,ssim,warping,warping_truth,seconds" and rows[4].startswith("walk,6,")
     assert len(list((tmp_path / "out" / "c2m-tiny" / "pictures" / "walk").iterdir())) == 7, "the frame that is shown is upscaled, too"
 
 
