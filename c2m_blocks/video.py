@@ -297,7 +297,8 @@ class RefBasicVSR(BasicVSR):
         net: RefSRNet,  # with the same matcher, and as many channels
     ) -> "RefBasicVSR":  # itself
         "Take over what a trained network for pictures knows: how to match, to encode, to aggregate, and to see a frame."
-        known = {"encoder.fine": net.encoder.fine, "aggregator": net.stages[2].aggregator} | ({"matcher": net.matcher} if self.matcher else {})
+        known = {"encoder.fine": net.encoder.fine, "aggregator": net.stages[2].aggregator}
+        known |= {"matcher": net.matcher} if self.matcher else {}
         known |= {"content.0": net.first[0], "content.2": net.body, "enlarge.0": net.stages[0].tail, "enlarge.1": net.stages[1].tail}
         for name, part in known.items():
             self.get_submodule(name).load_state_dict(part.state_dict())
