@@ -725,6 +725,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'c2m_blocks.video.RefBasicVSR.preset': ('video.html#refbasicvsr.preset', 'c2m_blocks/video.py'),
                                   'c2m_blocks.video.RefBasicVSR.start_from': ('video.html#refbasicvsr.start_from', 'c2m_blocks/video.py'),
                                   'c2m_blocks.video._Past': ('video.html#_past', 'c2m_blocks/video.py'),
+                                  'c2m_blocks.video._each': ('video.html#_each', 'c2m_blocks/video.py'),
                                   'c2m_blocks.video._paper': ('video.html#_paper', 'c2m_blocks/video.py'),
                                   'c2m_blocks.video._tiny': ('video.html#_tiny', 'c2m_blocks/video.py'),
                                   'c2m_blocks.video._trunk': ('video.html#_trunk', 'c2m_blocks/video.py'),
