@@ -429,6 +429,14 @@ def waits_for(path):
         time.sleep(0.02)
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heard():
+    "A shell that starts the tests in the background makes them deaf to it."
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def whole(tmp_path, monkeypatch):
     "A clip, and what an uninterrupted run makes of it."
