@@ -1,6 +1,6 @@
 """How good clips get: with their first frame as the reference, without one, frame by frame, and with references of three degrees.
 
-    python benchmarks/video_quality.py CLIPS                # video files; first 25 frames of each, half an hour
+    python benchmarks/video_quality.py CLIPS                # video files; the first 9 frames of each, some minutes
     python benchmarks/video_quality.py CLIPS --frames 0     # all frames
 
 The LR frames are PIL bicubic 1/4 on 8 bits; the first frame is never measured. References of three degrees, as in Table 5 of the
@@ -48,13 +48,14 @@ def remembered(flow: torch.nn.Module):
 def main():
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("clips", type=Path, help="folder of video files")
-    parser.add_argument("--frames", type=int, default=25, help="of each clip, 0: all (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=9, help="of each clip, 0: all (default: %(default)s)")
     parser.add_argument("--video", default="c2m-video-tiny", help="network for clips (default: %(default)s)")
     parser.add_argument("--picture", default="c2m-tiny", help="network for pictures (default: %(default)s)")
     parser.add_argument("--search", help="of the network for clips: propagate")
     args = parser.parse_args()
     films = {file.stem: read_frames(file, args.frames) for file in sorted(args.clips.iterdir()) if file.suffix.lower() in VIDEOS}
     video, picture = load_network(args.video), load_network(args.picture)
+    picture.matcher.search = video.matcher.search = "coarse"  # which loses nothing to speak of
     names, flow = list(films), remembered(video.flow)
     streamed = lambda frames, refs: video.stream(frames, refs or None, search=args.search)
     with_ref = type("Streamed", (), dict(stream=staticmethod(streamed)))()
