@@ -17,6 +17,7 @@ import numpy as np
 
 from .core import FORMATS
 from .data import folder_pairs, listed_pairs
+from .frames import frame_number
 
 # %% ../nbs/23_benchmarks.ipynb #58880cd9
 @dataclass(frozen=True)
@@ -166,20 +167,17 @@ def clips(
     "Vid4, REDS4 and others. Raises `ValueError` for another layout, and for clips with a frame missing."
     root = Path(root)
     for folder in (root, root / "GT", root / "train_sharp"):
-        found = {clip.name: sorted(_pictures_in(clip), key=_number) for clip in sorted(folder.glob("*")) if clip.is_dir()}
+        found = {clip.name: sorted(_pictures_in(clip), key=frame_number) for clip in sorted(folder.glob("*")) if clip.is_dir()}
         if found := {name: frames for name, frames in found.items() if frames}:
             break
     else:
         raise ValueError(f"{root} holds no clips: a folder of numbered frames for each was expected.")
     for name, frames in found.items():
         for before, after in zip(frames, frames[1:]):
-            if _number(after) != _number(before) + 1:
-                raise ValueError(f"The clip {name} of {root} lacks frame {_number(before) + 1}: get the whole clip.")
+            if frame_number(after) != frame_number(before) + 1:
+                raise ValueError(f"The clip {name} of {root} lacks frame {frame_number(before) + 1}: get the whole clip.")
     return found
 
-
-def _number(frame: Path) -> int:
-    return int("".join(filter(str.isdigit, frame.stem)) or -1)
 
 
 def own_clips(

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from .benchmarks import Entry
 from .core import atomically, read_image, write_image
-from .inference import search_for, upscale
+from .inference import searching, upscale
 from .metrics import psnr, ssim
 from .plotting import compare_rows
 from .resample import bicubic, bicubic_pil, rgb_to_y
@@ -342,15 +342,10 @@ class _Upscaler:
         net, frames = self.net, (self._here([lr])[0] for lr in frames)
         refs = self._here(refs) if hasattr(net, "encode_reference") else []  # BasicVSR does without, as bicubic does
         first, known = next(frames), [net.encode_reference(ref) for ref in refs] or None
-        frames, before = chain([first], frames), getattr(net.matcher, "search", None) if refs else None
-        try:
-            if refs:
-                net.matcher.search = search_for(net, first, refs)
+        frames = chain([first], frames)
+        with searching(net, first, refs):
             for sr in net.stream(frames, known) if isinstance(net, BasicVSR) else (net(lr, known) for lr in frames):
                 yield sr.cpu()
-        finally:
-            if refs:
-                net.matcher.search = before
 
     @torch.inference_mode()
     def best(self, lr: torch.Tensor, refs: list[torch.Tensor]) -> torch.Tensor:

@@ -412,6 +412,15 @@ def swapping(
     return RefSRNet(net.matcher, net.encoder, aggregators, net.config["channels"], net.config["blocks"])
 
 # %% ../nbs/33_recipes.ipynb #70562337
+def _take_over(part: nn.Module, trained: nn.Module, named: str, network: str) -> None:
+    "Give a part of a network the weights of one that was trained before."
+    try:
+        part.load_state_dict(trained.state_dict())
+    except RuntimeError:
+        remedy = f"name one that was trained with --network {network}"
+        raise ValueError(f"{named} is of another make than that of {network}: {remedy}.") from None
+
+
 @dataclass(frozen=True)
 class Restore(Recipe):
     """The restorer, with L1 (section 3.6).
@@ -463,11 +472,7 @@ class Restore(Recipe):
         net = RefSRNet.from_pretrained(self.start) if self.start else RefSRNet.preset(self.network, self.pretrained)
         net = swapping(net) if self.swap else net
         if known not in ("", "untrained"):
-            try:
-                net.matcher.load_state_dict(load_matcher(known).state_dict())
-            except RuntimeError:
-                remedy = f"name one that was trained with --network {self.network}"
-                raise ValueError(f"The matcher {known} is of another make than that of {self.network}: {remedy}.") from None
+            _take_over(net.matcher, load_matcher(known), f"The matcher {known}", self.network)
         if self.network != "c2m-tiny" and not self.start:
             for name, part in net.named_modules():  # as the published code starts
                 if isinstance(part, nn.Conv2d) and not name.startswith(("matcher", "encoder")) and "offset_modulation" not in name:

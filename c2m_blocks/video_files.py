@@ -20,7 +20,7 @@ from tqdm import tqdm
 from .core import atomically, read_image
 from .frames import Clip, CtrlC, check_clip_output, encode_frames, find_frames
 from .frames import frame_names, is_video, join, read_clip, write_frames
-from .inference import MANY, search_for
+from .inference import MANY, searching
 from .restoration import RefSRNet
 from .video import WINDOW, BasicVSR
 from .weights import load_network
@@ -47,19 +47,14 @@ def restore(
     first = next(frames, None)
     if first is None:
         return
-    frames, matcher = itertools.chain([first], frames), getattr(net, "matcher", None)
-    before = getattr(matcher, "search", None)
-    if refs and matcher:  # if matches are carried on, it is the first frame alone that is searched
-        matcher.search = search if search in ("exact", "coarse") else search_for(net, first, refs, SOON if search == "auto" else MANY)
-    try:
+    frames, carried = itertools.chain([first], frames), search == "propagate"
+    # if matches are carried on, it is the first frame alone that is searched
+    with searching(net, first, refs, "auto" if carried else search, MANY if carried else SOON):
         if clips:
-            yield from net.stream(frames, list(refs) or None, window=window, search="propagate" if search == "propagate" else None)
+            yield from net.stream(frames, list(refs) or None, window=window, search="propagate" if carried else None)
         else:
             encoded = [net.encode_reference(ref) for ref in refs]
             yield from (net(frame, encoded or None) for frame in frames)
-    finally:
-        if matcher:
-            matcher.search = before
 
 # %% ../nbs/38_video_files.ipynb #57de10c3
 def describe_run(
