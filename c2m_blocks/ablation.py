@@ -17,8 +17,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
+from .core import device_of
 from .evaluation import Benchmark, Protocol, check_all_measured, measure
-from .recipes import device_of
 from .weights import RefSRNet
 
 # %% ../nbs/37_ablation.ipynb #386d5338

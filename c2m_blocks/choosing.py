@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from .contrastive import ContrastiveMatcher
-from .core import atomically, check_image, read_image, write_image
+from .core import check_image, read_image, write_image, write_text
 from .data import _checked, _faults, _tensor, listed_pairs
 from .matching import Matches
 from .weights import RefSRNet
@@ -344,8 +344,7 @@ def write_candidates(
     name = html.escape(csv_path.name)
     text = _PAGE.substitute(name=name, side=THUMBNAIL, columns=header, sections="\n".join(sections))
     for path, content in ((page, text), (csv_path, "\n".join([header, *lines.values()]) + "\n")):
-        with atomically(path) as part:
-            part.write_text(content, encoding="utf-8", newline="\n")
+        write_text(path, content)
     return page
 
 

@@ -105,13 +105,13 @@ def demo_command(args: Namespace) -> None:
 # %% ../nbs/40_cli.ipynb #d9286ae8
 def train_command(args: Namespace) -> None:
     "`c2m train`: a stage of the training, from its recipe."
+    from c2m_blocks.core import from_json, is_first_process
     from c2m_blocks.recipes import STAGES, read_recipe, recipe_numbers, write_recipe
     from c2m_blocks.training import train
     from c2m_blocks.video_recipes import VIDEO_STAGES
 
     stage, given = (STAGES | VIDEO_STAGES)[args.stage], vars(args)
-    changes = {name: given[name] for name in recipe_numbers(stage) if name in given}
-    changes = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
+    changes = from_json({name: given[name] for name in recipe_numbers(stage) if name in given})
     run = args.output or Path("runs") / args.stage
     written = args.recipe or (run / "recipe.toml" if args.resume and (run / "recipe.toml").exists() else None)
     if written:
@@ -120,26 +120,21 @@ def train_command(args: Namespace) -> None:
         recipe = stage.preset(changes.pop("network", stage.tiny), **changes)
     if not recipe.data:
         raise ValueError("Say what to learn from: --data and a folder of photos.")
-    if _speaks():
+    if is_first_process():
         print(f"# {args.stage}, into {run}\n{write_recipe(recipe)}", flush=True)
     try:
         train(recipe, run, args.resume, tuple(args.track))
     except KeyboardInterrupt:
         print(f"\nsaved in {run}; go on with --resume", file=sys.stderr)
         raise
-    if _speaks():
+    if is_first_process():
         print(f"written to {run / 'model'}, the curves to {run / 'curves.png'}")
-
-
-def _speaks() -> bool:
-    "Whether this is the first of the processes that were launched together."
-    return not int(environ.get("RANK", 0))
 
 # %% ../nbs/40_cli.ipynb #dfc041c3
 def eval_command(args: Namespace) -> None:
     "`c2m eval`: models on a benchmark, by a protocol."
     from c2m_blocks.benchmarks import CLIPS, describe_set, find_entries
-    from c2m_blocks.core import atomically
+    from c2m_blocks.core import is_first_process, write_text
     from c2m_blocks.evaluation import Benchmark, Protocol, contact_sheet, evaluate, results_table
     from c2m_blocks.plotting import save_figure
     from c2m_blocks.video_evaluation import ClipBenchmark, clips_table, draw_clips
@@ -159,7 +154,7 @@ def eval_command(args: Namespace) -> None:
         if model != "bicubic":
             load_network(model)  # whether it can be had is to be known now, not when its turn comes
     out = args.output or Path("evaluation") / args.dataset
-    if _speaks():
+    if is_first_process():
         print(f"{name}: {benchmark.protocol}", flush=True)
     summaries, errors = [], []
     for model, folder in folders.items():
@@ -172,10 +167,9 @@ def eval_command(args: Namespace) -> None:
             raise
     if errors:
         raise ValueError(" ".join(errors))
-    if _speaks():
+    if is_first_process():
         table = results_table(summaries) + ("\n" + clips_table(summaries) if clips else "")
-        with atomically(out / "table.md") as part:
-            part.write_text(table, encoding="utf-8")
+        write_text(out / "table.md", table)
         print(f"\n{table}\nwritten to {out}")
         if clips:
             save_figure(draw_clips(summaries), out / "frames.png")

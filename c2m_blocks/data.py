@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from .contrastive import random_homography
-from .core import FORMATS
+from .core import FORMATS, few
 
 # %% ../nbs/20_data.ipynb #0291a28d
 log = logging.getLogger(__name__)
@@ -51,8 +51,8 @@ def _faults(files: list[Path], at_least: int) -> dict[Path, str]:
         checked = tqdm(checked, "looking at the photos", len(files), leave=False, delay=2, disable=None)
         faults = {f: fault for f, fault in zip(files, checked) if fault}
     if faults:
-        named = ", ".join(f"{f.name} ({fault})" for f, fault in list(faults.items())[:5])
-        log.warning("%d of %d pictures are left out: %s%s", len(faults), len(files), named, ", ..." if len(faults) > 5 else "")
+        named = few(f"{f.name} ({fault})" for f, fault in faults.items())
+        log.warning("%d of %d pictures are left out: %s", len(faults), len(files), named)
     return faults
 
 

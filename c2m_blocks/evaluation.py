@@ -13,7 +13,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from copy import copy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -28,7 +28,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from .benchmarks import Entry
-from .core import atomically, read_image, write_image
+from .core import as_json, device_of, few, from_json, read_image, write_image, write_text
 from .inference import searching, upscale
 from .metrics import psnr, ssim
 from .plotting import compare_rows
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # %% auto #0
-__all__ = ['log', 'PERCEPTUAL', 'PROTOCOLS', 'NAMED', 'DRAWS', 'SURE', 'MATLAB', 'PUBLISHED', 'Protocol', 'Benchmark', 'measure',
+__all__ = ['log', 'PERCEPTUAL', 'PROTOCOLS', 'DRAWS', 'SURE', 'MATLAB', 'PUBLISHED', 'Protocol', 'Benchmark', 'measure',
            'evaluate', 'check_all_measured', 'difference', 'results_table', 'contact_sheet', 'check_published']
 
 # %% ../nbs/31_evaluation.ipynb #d1f12e30
@@ -169,7 +169,7 @@ class Benchmark(Dataset):
     def identity(self) -> dict:
         "All that figures depend on besides the model: what is measured, and how."
         truth, refs = (_contents(getattr(entry, name) for entry in self.entries) for name in ("truth", "refs"))
-        return dict(pictures=[entry.name for entry in self.entries], protocol=_plain(self.protocol), truth=truth, refs=refs)
+        return dict(pictures=[entry.name for entry in self.entries], protocol=as_json(self.protocol), truth=truth, refs=refs)
 
     def _shown(self, entry: Entry) -> tuple[Path, ...]:
         which = self.protocol.refs
@@ -286,12 +286,9 @@ def evaluate(
     mean = {name: float(np.mean([row[name] for row in rows])) for name, value in rows[0].items() if isinstance(value, float)}
     summary = head | dict(mean=mean, rows=rows)
     if process.main:
-        _write(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
-        _write(folder / "rows.csv", _as_csv([{name: value for name, value in row.items() if not isinstance(value, dict)} for row in rows]))
+        write_text(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+        write_text(folder / "rows.csv", _as_csv([{name: value for name, value in row.items() if not isinstance(value, dict)} for row in rows]))
     return summary
-
-
-NAMED = 5  # pictures that could not be measured
 
 
 def check_all_measured(
@@ -301,7 +298,7 @@ def check_all_measured(
 ) -> None:
     "Raises `ValueError` if there is one that a mean would leave out."
     if errors:
-        named = " ".join(f"{name}: {error}" for name, error in list(errors.items())[:NAMED]) + " ..." * (len(errors) > NAMED)
+        named = few((f"{name}: {error}" for name, error in errors.items()), " ")
         raise ValueError(f"{len(errors)} of {count} {kind} could not be measured, so that there is no mean. {named}")
 
 
@@ -328,7 +325,7 @@ class _Upscaler:
         self.net = net.eval().to(memory_format=torch.channels_last)
 
     def _here(self, pictures: list[torch.Tensor]) -> list[torch.Tensor]:
-        return [x.to(next(self.net.parameters()).device) for x in pictures]
+        return [x.to(device_of(self.net)) for x in pictures]
 
     def __call__(self, lr: torch.Tensor, refs: list[torch.Tensor]) -> torch.Tensor:
         if isinstance(self.net, BasicVSR):
@@ -392,15 +389,6 @@ def _contents(files: Iterable[Iterable[Path]]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _plain(protocol: Protocol) -> dict:
-    return json.loads(json.dumps(asdict(protocol)))
-
-
-def _write(path: Path, text: str) -> None:
-    with atomically(path) as part:
-        part.write_text(text, encoding="utf-8")
-
-
 def _as_csv(rows: list[dict]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -419,7 +407,7 @@ def _open(folder: Path, head: dict) -> None:
         before = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         if changed := [name for name in head if before.get(name) != head[name]]:
             raise ValueError(f"{folder} holds a run of another {changed[0]}: choose another folder, or remove it.")
-    _write(folder / "run.json", json.dumps(head, indent=1) + "\n")
+    write_text(folder / "run.json", json.dumps(head, indent=1) + "\n")
 
 
 def _rows(folder: Path) -> list[dict]:
@@ -468,7 +456,7 @@ def difference(
     same_refs: bool = True,  # False: compare results with other references, or without any
 ) -> tuple[float, float, float]:  # mean of summary - base, and the two ends of its interval
     "How much better a model is, picture by picture. Raises `ValueError` for figures that can't be compared."
-    ways = [Protocol(**_read(one["protocol"])) for one in (summary, base)]
+    ways = [Protocol(**from_json(one["protocol"])) for one in (summary, base)]
     if not same_refs:
         ways = [replace(way, refs="none", pad=way.pad.replace("black", "no")) for way in ways]
     models = f"{summary['model']} and {base['model']}"
@@ -482,10 +470,6 @@ def difference(
     draws = np.random.default_rng(0).integers(0, len(gains), (DRAWS, len(gains)))
     low, high = np.quantile(gains[draws].mean(1), [(1 - SURE) / 2, (1 + SURE) / 2])
     return float(gains.mean()), float(low), float(high)
-
-
-def _read(protocol: dict) -> dict:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in protocol.items()}
 
 # %% ../nbs/31_evaluation.ipynb #cd089a26
 def results_table(
@@ -506,7 +490,7 @@ def results_table(
         lines.append([summary["model"], *(f"{mean[name]:.{digits(name)}f}" for name in names), gain, f"{mean['seconds']:.1f}"])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     steady = f" The truth's own warping error is {base['mean']['warping_truth']:.6f}." if "warping_truth" in base["mean"] else ""
-    return f"{table}\n\n{base['dataset']}: {Protocol(**_read(base['protocol']))}.{steady}\n"
+    return f"{table}\n\n{base['dataset']}: {Protocol(**from_json(base['protocol']))}.{steady}\n"
 
 # %% ../nbs/31_evaluation.ipynb #97c81745
 def contact_sheet(
@@ -548,7 +532,7 @@ def check_published(
     summary: dict,  # of `evaluate("bicubic", ...)` on it, by the protocol `MATLAB`, or of clips by their own
 ) -> dict[str, tuple[float, float]]:  # measured and published, by figure
     "Our figures beside those of the literature. Raises `ValueError` if they differ by more than 0.02 dB or 0.001, or can't be compared."
-    protocol = replace(Protocol(**_read(summary["protocol"])), refs="none")  # bicubic does without
+    protocol = replace(Protocol(**from_json(summary["protocol"])), refs="none")  # bicubic does without
     wanted = Protocol.preset(dataset, refs="none") if dataset in PROTOCOLS else MATLAB
     if dataset not in PUBLISHED or summary["model"] != "bicubic" or protocol != wanted:
         what = f"not {summary['model']} on {dataset} by {protocol}"

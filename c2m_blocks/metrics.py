@@ -9,6 +9,7 @@ __all__ = ['psnr', 'ssim', 'aee', 'seen_again', 'warping_error']
 import torch
 from einops import reduce
 
+from .core import check_float
 from .flow import flow_warp
 from .matching import cell_grid
 from .resample import rgb_to_y
@@ -16,9 +17,7 @@ from .resample import rgb_to_y
 # %% ../nbs/11_metrics.ipynb #c975ba07
 def _check_pair(sr: torch.Tensor, hr: torch.Tensor) -> None:
     for name, x in dict(sr=sr, hr=hr).items():
-        if not isinstance(x, torch.Tensor) or not x.is_floating_point():
-            kind = getattr(x, "dtype", type(x).__name__)
-            raise ValueError(f"{name} is {kind}, but has to be a float tensor: divide an 8-bit picture by 255.")
+        check_float(x, name)
     if sr.shape != hr.shape or sr.ndim != 4:
         shapes = f"sr is {tuple(sr.shape)} and hr is {tuple(hr.shape)}"
         raise ValueError(f"{shapes}, but both have to be of one shape (b, c, h, w).")

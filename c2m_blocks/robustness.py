@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from .core import atomically, check_output
+from .core import atomically, check_output, device_of
 from .data import BANDS, SyntheticPairs, controlled_view
 from .metrics import psnr
 from .plotting import _figure
-from .recipes import device_of, matching_error
+from .recipes import matching_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

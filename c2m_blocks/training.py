@@ -18,7 +18,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -32,7 +32,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from .core import atomically, seed_everything
+from .core import as_json, atomically, seed_everything, write_text
 from .plotting import draw_curves, save_figure
 from .recipes import Recipe, write_recipe
 
@@ -120,7 +120,7 @@ def _check_run(run: Path, resume: bool) -> None:
 def _check_recipe(recipe: Recipe, state: dict, processes: int, pairs: int) -> None:
     "What a run learns may not change on the way; where it finds things, and how often it saves, may."
     free = {"data", "validate", "start", "matcher", "teacher", "workers", "save_every", "keep", "validate_every"}
-    before, now = state["recipe"], _plain(recipe)
+    before, now = state["recipe"], as_json(recipe)
     changed = [name for name in now if name not in free and now[name] != before.get(name)]
     if bool(now.get("teacher")) != bool(before.get("teacher")):
         changed.append("teacher")
@@ -133,23 +133,14 @@ def _check_recipe(recipe: Recipe, state: dict, processes: int, pairs: int) -> No
         raise ValueError(f"The run learnt from {state['pairs']} pairs and {recipe.data} holds {pairs} now: give it the same data.")
 
 
-def _plain(recipe: Recipe) -> dict:
-    return json.loads(json.dumps(asdict(recipe)))
-
-
 def _describe_run(recipe: Recipe, objective: nn.Module, pairs: int, accelerator) -> dict:
     weights = sum(p.numel() for p in objective.trained.parameters())
     packages = {name: version(name) for name in ("c2m_blocks", "torch", "numpy", "pillow", "accelerate")}
     return dict(
-        stage=type(recipe).__name__, recipe=_plain(recipe), command=sys.argv, packages=packages, python=platform.python_version(),
+        stage=type(recipe).__name__, recipe=as_json(recipe), command=sys.argv, packages=packages, python=platform.python_version(),
         machine=platform.platform(), device=str(accelerator.device), processes=accelerator.num_processes,
         threads=torch.get_num_threads(), pairs=pairs, weights=weights,
     )
-
-
-def _write(path: Path, text: str) -> None:
-    with atomically(path) as part:
-        part.write_text(text, encoding="utf-8")
 
 # %% ../nbs/34_training.ipynb #9e785e49
 def read_metrics(
@@ -295,9 +286,9 @@ def _batches(recipe: Recipe, pairs: Dataset, done: int, accelerator) -> Iterator
 def _begin(recipe: Recipe, run: Path, objective: nn.Module, pairs: int, rows: list[dict], accelerator) -> None:
     "Write down what is going to be done."
     run.mkdir(parents=True, exist_ok=True)
-    _write(run / "recipe.toml", write_recipe(recipe))
-    _write(run / "run.json", json.dumps(_describe_run(recipe, objective, pairs, accelerator), indent=2) + "\n")
-    _write(run / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    write_text(run / "recipe.toml", write_recipe(recipe))
+    write_text(run / "run.json", json.dumps(_describe_run(recipe, objective, pairs, accelerator), indent=2) + "\n")
+    write_text(run / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
 # %% ../nbs/34_training.ipynb #581ff2aa
 def train(
@@ -345,12 +336,12 @@ def train(
     if main:
         _begin(recipe, run, objective, len(pairs), rows, accelerator)
     metrics = open(run / "metrics.jsonl", "a", encoding="utf-8") if main else nullcontext()  # noqa: SIM115
-    accelerator.init_trackers("log", config={name: str(value) for name, value in _plain(recipe).items()})
+    accelerator.init_trackers("log", config={name: str(value) for name, value in as_json(recipe).items()})
 
     def save(step: int) -> None:
         random = gather_object([_random_state(device)])
         if main:
-            values = dict(step=step, recipe=_plain(recipe), pairs=len(pairs), best=best, random=random)
+            values = dict(step=step, recipe=as_json(recipe), pairs=len(pairs), best=best, random=random)
             values |= {name: part.state_dict() for name, part in parts.items()}
             save_checkpoint(values, run / "checkpoints", step, recipe.keep, best and best["step"])
 

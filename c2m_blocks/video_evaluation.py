@@ -5,7 +5,6 @@
 # %% ../nbs/31a_video_evaluation.ipynb #39419a13
 from __future__ import annotations  # matplotlib is imported only when something is drawn
 
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -17,7 +16,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from .benchmarks import ClipEntry
-from .core import read_image, write_image
+from .core import device_of, is_first_process, read_image, write_image
 from .evaluation import Benchmark, Protocol, _as_saved, _finite, _fingerprint, _loaded, _shrunk, _sized, measure
 from .metrics import seen_again, warping_error
 from .plotting import _figure
@@ -70,7 +69,7 @@ def measure_clip(
     model, reading, working = _loaded(model, protocol), _Watch(), _Watch()
     stream = getattr(model, "stream", lambda lrs, refs: (model(lr, refs) for lr in lrs))
     results = working.over(stream(reading.over(_small(map(read, frames), protocol)), [read(ref) for ref in refs]))
-    bar = tqdm(frames, folder and folder.name, leave=False, delay=2, disable=True if int(os.environ.get("RANK", 0)) else None)
+    bar = tqdm(frames, folder and folder.name, leave=False, delay=2, disable=None if is_first_process() else True)
     rows, before, i = {}, None, -1
     for i, (frame, sr) in enumerate(zip(bar, results)):
         hr, (y, x, h, w) = _sized(read(frame), protocol)
@@ -110,8 +109,7 @@ def _warping(
     flow: Flow,
     border: int,
 ) -> dict[str, float]:  # empty if nothing is seen in both frames
-    device = next(flow.parameters()).device if isinstance(flow, torch.nn.Module) else "cpu"
-    frames = [pair[1].to(device) for pair in (before, here)]
+    frames = [pair[1].to(device_of(flow)) for pair in (before, here)]
     there, back = flow(*frames).cpu(), flow(*frames[::-1]).cpu()
     (h, w), b = there.shape[2:], border
     seen = F.pad(seen_again(there, back)[..., b : h - b, b : w - b], (b, b, b, b))

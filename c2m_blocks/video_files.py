@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from .core import atomically, read_image
+from .core import device_of, read_image, write_text
 from .frames import Clip, CtrlC, check_clip_output, encode_frames, find_frames
 from .frames import frame_names, is_video, join, read_clip, write_frames
 from .inference import MANY, searching
@@ -109,8 +109,7 @@ class Parts:
             return
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
-        with atomically(settings) as part:
-            part.write_text(json.dumps(run, indent=2))
+        write_text(settings, json.dumps(run, indent=2) + "\n")
 
     def finished(self) -> list[Path]:
         "The parts of a video file that are whole."
@@ -210,7 +209,7 @@ def _check_run(clip: Clip, out: Path, resume: bool, force: bool) -> None:
 
 def _results(clip: Clip, done: int, stamps: list[int], net, refs: list[torch.Tensor], window: int, search: str) -> Iterator[torch.Tensor]:
     "The upscaled frames after those that are done. The time stamps of all frames that were read are added to a list."
-    device = next((weight.device for weight in net.parameters()), None)
+    device = device_of(net)
     start = max(0, done // window - 1) * window if hasattr(net, "stream") else done
 
     def frames() -> Iterator[torch.Tensor]:

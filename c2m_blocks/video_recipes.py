@@ -16,11 +16,12 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from .clips import FlowPairs, folder_clips
+from .core import device_of
 from .data import find_photos
 from .flow import SPyNet
 from .losses import charbonnier
 from .metrics import aee, psnr
-from .recipes import Recipe, RestorerObjective, SomeAlone, _check_parts, _take_over, device_of
+from .recipes import Recipe, RestorerObjective, SomeAlone, _check_parts, _take_over
 from .resample import bicubic_pil
 from .restoration import RefSRNet
 from .video import RefBasicVSR
