@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STRIP', 'PRESETS', 'ResidualBlock', 'residual_body', 'RestorationStage', 'upsampling_tail', 'picture_tail',
-           'Reference', 'RefSRNet']
+           'Reference', 'as_references', 'TakesReferences', 'RefSRNet']
 
 # %% ../nbs/07_restoration.ipynb #8a6d46c7
 from dataclasses import dataclass
@@ -121,10 +121,49 @@ class Reference:
     "What a network knows of a reference, see `RefSRNet.encode_reference`."
 
     described: Described | torch.Tensor  # what the matcher takes
-    features: list[torch.Tensor]  # at 1/4, 1/2 and full size
+    features: list[torch.Tensor]  # at 1/4, 1/2 and full size; a network for clips uses only the last
+
+# %% ../nbs/07_restoration.ipynb #654da036
+def as_references(
+    ref: torch.Tensor | Reference | list[torch.Tensor | Reference] | None,  # (b, 3, H, W) of any size, several, or none
+    b: int,  # how many there are of what takes them
+    what: str,  # takes them: "LR pictures", "clips"
+) -> list[torch.Tensor | Reference]:
+    "References as a list. Raises `ValueError` for what is no picture, and unless there is one for each."
+    refs = [] if ref is None else list(ref) if isinstance(ref, list | tuple) else [ref]
+    for x in refs:
+        if not isinstance(x, Reference):
+            check_image(x, "ref")
+        count = len(x.features[-1] if isinstance(x, Reference) else x)
+        if count != b:
+            raise ValueError(f"There are {b} {what} and {count} references: give each its own, expand(...) helps.")
+    return refs
+
+# %% ../nbs/07_restoration.ipynb #f5020d99
+class TakesReferences:
+    "What networks with a `matcher` and an `encoder` know of a reference alone."
+
+    def features(
+        self,
+        ref: torch.Tensor,  # (b, 3, H, W)
+    ) -> list[torch.Tensor]:  # at the scales of the encoder
+        "Features of a reference. What is over a multiple of 4 is left away."
+        h, w = (size // 4 * 4 for size in ref.shape[2:])
+        return self.encoder(ref[..., :h, :w].contiguous(memory_format=torch.channels_last))
+
+    def encode_reference(
+        self,
+        ref: torch.Tensor,  # (b, 3, H, W)
+    ) -> Reference:  # to be given in its place
+        "All that can be computed from a reference alone, once for many LR pictures or clips. Raises `ValueError` for what is no picture."
+        check_image(ref, "ref")
+        describe = getattr(self.matcher, "describe", lambda ref: ref)
+        return Reference(describe(ref), self.features(ref))
 
 # %% ../nbs/07_restoration.ipynb #7f05b569
-class RefSRNet(nn.Module, ModelHubMixin, library_name="c2m_blocks", license="apache-2.0", pipeline_tag="image-to-image"):
+class RefSRNet(
+    TakesReferences, nn.Module, ModelHubMixin, library_name="c2m_blocks", license="apache-2.0", pipeline_tag="image-to-image"
+):
     """Reference-based super-resolution by four (Fig. 3 of the paper). `net(lr, ref)`; the result is not clamped.
 
     Tiles of the restoration overlap so far that the result does not depend on them; matches are always sought in the whole picture.
@@ -165,13 +204,7 @@ class RefSRNet(nn.Module, ModelHubMixin, library_name="c2m_blocks", license="apa
         tile: int | None = None,  # restore squares of so many LR pixels one after another, which takes less memory and more time
     ) -> torch.Tensor:  # (b, 3, 4h, 4w)
         check_image(lr, "lr")
-        refs = [] if ref is None else list(ref) if isinstance(ref, list | tuple) else [ref]
-        for x in refs:
-            if not isinstance(x, Reference):
-                check_image(x, "ref")
-            count = len(x.features[0] if isinstance(x, Reference) else x)
-            if count != len(lr):
-                raise ValueError(f"There are {len(lr)} LR pictures and {count} references: give each its own, expand(...) helps.")
+        refs = as_references(ref, len(lr), "LR pictures")
         if refs and matches is None:
             matches = self.match(lr, refs, lr_up)
         encoded = [x.features if isinstance(x, Reference) else self.features(x) for x in refs]
@@ -231,23 +264,6 @@ class RefSRNet(nn.Module, ModelHubMixin, library_name="c2m_blocks", license="apa
         extra = {} if lr_up is None else dict(lr_up=lr_up)
         refs = [x.described if isinstance(x, Reference) else x for x in refs]
         return self.matcher(lr, refs if len(refs) > 1 else refs[0], **extra)
-
-    def features(
-        self,
-        ref: torch.Tensor,  # (b, 3, H, W)
-    ) -> list[torch.Tensor]:  # at 1/4, 1/2 and full size
-        "Features of a reference. What is over a multiple of 4 is left away."
-        h, w = (size // 4 * 4 for size in ref.shape[2:])
-        return self.encoder(ref[..., :h, :w].contiguous(memory_format=torch.channels_last))
-
-    def encode_reference(
-        self,
-        ref: torch.Tensor,  # (b, 3, H, W)
-    ) -> Reference:  # to be given in its place
-        "All that can be computed from a reference alone, once for many LR pictures."
-        check_image(ref, "ref")
-        describe = getattr(self.matcher, "describe", lambda ref: ref)
-        return Reference(describe(ref), self.features(ref))
 
     @classmethod
     def preset(
