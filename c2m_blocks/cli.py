@@ -31,29 +31,35 @@ class Clock:
 # %% ../nbs/40_cli.ipynb #a46ea2a0
 def upscale_command(args: Namespace) -> None:
     "`c2m upscale`: a picture and its references to a picture four times as large."
-    if bool(args.ref) == args.no_ref:
-        raise ValueError("Name a photo of the same place with --ref, or say --no-ref to go without one.")
+    what = _upscaling(args, args.lr)
     say = Clock()
     from c2m_blocks.inference import upscale_file
 
-    say(f"upscaling {args.lr} with {f'{len(args.ref)} reference(s)' if args.ref else 'no reference'} by {args.model}")
-    options = dict(tile=args.tile, max_memory=args.max_memory, search=args.search)
+    say(what)
+    options = dict(tile=args.tile, max_memory=args.max_memory, search=args.search, precision=args.precision)
     out = upscale_file(args.lr, args.ref, args.output, args.model, args.force, **options)
     say(f"written to {out}")
+
+
+def _upscaling(args: Namespace, source: Path) -> str:
+    "What is going to be done. Raises `ValueError` unless it is said with which references, or that there is none."
+    if bool(args.ref) == args.no_ref:
+        raise ValueError("Name a photo of the same place with --ref, or say --no-ref to go without one.")
+    return f"upscaling {source} with {f'{len(args.ref)} reference(s)' if args.ref else 'no reference'} by {args.model}"
 
 # %% ../nbs/40_cli.ipynb #637bacc2
 def upscale_video_command(args: Namespace) -> None:
     "`c2m upscale-video`: a clip and its references to a clip four times as large."
-    if bool(args.ref) == args.no_ref:
-        raise ValueError("Name a photo of the same place with --ref, or say --no-ref to go without one.")
+    what = _upscaling(args, args.clip)
     say = Clock()
     from c2m_blocks.video_files import default_clip_output, parts_folder, upscale_video
 
     out = args.output or default_clip_output(args.clip)
-    say(f"upscaling {args.clip} with {f'{len(args.ref)} reference(s)' if args.ref else 'no reference'} by {args.model}")
-    options = dict(window=args.window, search=args.search, rate=args.rate, resume=args.resume, force=args.force)
+    say(what)
+    options = dict(search=args.search, precision=args.precision, rate=args.rate, resume=args.resume, force=args.force)
+    options |= dict(window=args.window) if args.window is not None else {}
     try:
-        upscale_video(args.clip, args.ref, out, args.model, **{name: value for name, value in options.items() if value is not None})
+        upscale_video(args.clip, args.ref, out, args.model, **options)
     except KeyboardInterrupt:
         if parts_folder(out).is_dir():
             print(f"\nwhat is done is in {out}; go on with --resume", file=sys.stderr)
@@ -64,17 +70,14 @@ def upscale_video_command(args: Namespace) -> None:
 def match_command(args: Namespace) -> None:
     "`c2m match`: draw where in the reference each part of a picture was found."
     say = Clock()
-    import torch
-
     from c2m_blocks.core import check_output, read_image
+    from c2m_blocks.inference import find_matches
     from c2m_blocks.plotting import FIGURES, draw_matches, save_figure
-    from c2m_blocks.weights import RefSRNet
 
     check_output(args.output, args.force, FIGURES)
     lr, ref = read_image(args.lr), read_image(args.ref)
     say(f"matching {lr.shape[-1]} x {lr.shape[-2]} pixels with {ref.shape[-1]} x {ref.shape[-2]} by {args.model}")
-    with torch.inference_mode():
-        matches = RefSRNet.from_pretrained(args.model).matcher(lr, ref)
+    matches = find_matches(lr, ref, args.model)
     save_figure(draw_matches(lr, ref, matches), args.output)
     say(f"mean score {matches.score.mean():.3f}, drawn to {args.output}")
 
@@ -136,9 +139,10 @@ def eval_command(args: Namespace) -> None:
     from c2m_blocks.benchmarks import CLIPS, describe_set, find_entries
     from c2m_blocks.core import is_first_process, write_text
     from c2m_blocks.evaluation import Benchmark, Protocol, contact_sheet, evaluate, results_table
+    from c2m_blocks.inference import ready
     from c2m_blocks.plotting import save_figure
     from c2m_blocks.video_evaluation import ClipBenchmark, clips_table, draw_clips
-    from c2m_blocks.weights import load_flow, load_network
+    from c2m_blocks.weights import load_flow
 
     names = ("bicubic", "pad", "multiple", "border", "luma", "rounded", "refs", "perceptual")
     changes = {name: getattr(args, name) for name in names if name in args}
@@ -150,16 +154,15 @@ def eval_command(args: Namespace) -> None:
     flow = load_flow(args.flow or "c2m-video-tiny") if clips else None
     benchmark = ClipBenchmark(entries, protocol, flow) if clips else Benchmark(entries, protocol)
     name = describe_set(args.dataset, entries, args.seed)
-    for model in folders:
-        if model != "bicubic":
-            load_network(model)  # whether it can be had is to be known now, not when its turn comes
+    # whether each can be had is to be known now, not when its turn comes
+    networks = {model: model if model == "bicubic" else ready(model) for model in folders}
     out = args.output or Path("evaluation") / args.dataset
     if is_first_process():
         print(f"{name}: {benchmark.protocol}", flush=True)
     summaries, errors = [], []
     for model, folder in folders.items():
         try:
-            summaries.append(evaluate(model, benchmark, out / folder, name))
+            summaries.append(evaluate(networks[model], benchmark, out / folder, name, model))
         except ValueError as error:
             errors.append(f"{model}: {error}")
         except KeyboardInterrupt:
@@ -352,11 +355,16 @@ def _parser(wanted: str = "") -> ArgumentParser:
             sub.add_argument("--force", action="store_true", help="overwrite the output")
         return sub
 
+    def takes_references(sub: ArgumentParser) -> None:
+        several = "a photo of the same place; may be given several times"
+        sub.add_argument("--ref", metavar="REF", type=Path, action="append", default=[], help=several)
+        sub.add_argument("--no-ref", action="store_true", help="go without a reference")
+        faster = "of the convolutions; bfloat16 takes about half the time on a GPU, or a CPU that multiplies it (default: %(default)s)"
+        sub.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help=faster)
+
     sub = command("upscale", upscale_command, "Upscale a picture by four.")
     sub.add_argument("lr", metavar="LR", type=Path, help="the picture: PNG, JPEG or WebP")
-    several = "a photo of the same place; may be given several times"
-    sub.add_argument("--ref", metavar="REF", type=Path, action="append", default=[], help=several)
-    sub.add_argument("--no-ref", action="store_true", help="go without a reference")
+    takes_references(sub)
     default = ".png, .jpg or .webp (default: LR_x4.png, beside LR)"
     sub.add_argument("-o", "--output", metavar="OUT", type=Path, help=default)
     auto = "how matches are sought: every place, or nearly as good and much faster (default: exact up to about a minute)"
@@ -366,14 +374,13 @@ def _parser(wanted: str = "") -> ArgumentParser:
     about = "Upscale a clip by four, with its sound and all that belongs to it."
     sub = command("upscale-video", upscale_video_command, about, model="c2m-video-tiny")
     sub.add_argument("clip", metavar="CLIP", type=Path, help="a video file, or a folder of numbered frames")
-    sub.add_argument("--ref", metavar="REF", type=Path, action="append", default=[], help=several)
-    sub.add_argument("--no-ref", action="store_true", help="go without a reference")
+    takes_references(sub)
     default = ".mp4, .mov, .mkv, or a folder for PNG files (default: CLIP_x4.mp4, beside CLIP)"
     sub.add_argument("-o", "--output", metavar="OUT", type=Path, help=default)
     sub.add_argument("--resume", action="store_true", help="go on with the run that was interrupted, if there is one")
     sub.add_argument("--window", metavar="N", type=int, help="frames that are restored at a time: fewer take less memory (default: 24)")
     auto = "how matches are sought (default: every place, if that takes about a second a frame); propagate: from frame to frame"
-    sub.add_argument("--search", choices=("auto", "exact", "coarse", "propagate"), help=auto)
+    sub.add_argument("--search", choices=("auto", "exact", "coarse", "propagate"), default="auto", help=auto)
     sub.add_argument("--rate", metavar="FPS", help="frames a second of a folder: 25, or 30000/1001 (default: 25)")
     sub = command("match", match_command, "Draw which part of a reference each part of a picture matches.")
     sub.add_argument("lr", metavar="LR", type=Path, help="the picture")
@@ -462,8 +469,9 @@ def main(
 
             if not lacks_memory(error):
                 raise
-            remedy = "lower --batch or --size" if "stage" in args else "lower --window" if "window" in args else "set --max-memory"
-            message = f"There is not enough memory for pictures of this size: {remedy}, or make them smaller."
+            remedies = dict(stage="lower --batch or --size, or ", window="lower --window, or ", max_memory="set --max-memory, or ")
+            remedy = next((text for name, text in remedies.items() if name in args), "")
+            message = f"There is not enough memory for pictures of this size: {remedy}make them smaller."
         print(f"c2m: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -12,10 +12,8 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
-from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import chain
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -28,13 +26,13 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from .benchmarks import Entry
-from .core import as_json, device_of, few, from_json, read_image, write_image, write_text
-from .inference import searching, upscale
+from .core import as_json, few, from_json, read_image, write_image, write_text
+from .inference import MANY, find_matches, fingerprint, ready, restore, upscale
 from .metrics import psnr, ssim
 from .plotting import compare_rows
 from .resample import bicubic, bicubic_pil, rgb_to_y
 from .video import BasicVSR
-from .weights import RefSRNet, load_network
+from .weights import RefSRNet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -258,15 +256,16 @@ def evaluate(
     benchmark: Benchmark,
     folder: str | Path,  # for the rows, the pictures and the summary
     dataset: str = "",  # its name, for the summary, see `describe_set`
+    name: str = "",  # of the model, for the summary; default: as it was given, or its type
 ) -> dict:  # the summary: `mean` by measure, `rows` (name and measures of each picture), `protocol` and more
     """Measure a model on all pictures of a benchmark.
 
     Raises `ValueError` if pictures can't be measured, after all others are, and if the folder is of another run."""
     folder, process = Path(folder), _process()
     _check_perceptual(benchmark.protocol)
-    named = str(model) if isinstance(model, str | Path) else getattr(model, "__name__", type(model).__name__)
-    model = _loaded(model, benchmark.protocol)
-    if benchmark.protocol.refs == "best" and named != "bicubic" and not hasattr(model, "best"):
+    named = name or (str(model) if isinstance(model, str | Path) else getattr(model, "__name__", type(model).__name__))
+    model, needs_none = _loaded(model, benchmark.protocol), model == "bicubic"
+    if benchmark.protocol.refs == "best" and not needs_none and not hasattr(model, "best"):
         raise ValueError(f"refs is 'best', but {named} has no matcher to choose by: take a number or 'all'.")
     head = dict(model=named, weights=_fingerprint(model), dataset=dataset) | benchmark.identity()
     if process.main:
@@ -319,37 +318,22 @@ def _finite(figures: dict[str, float]) -> dict[str, float]:
 
 # %% ../nbs/31_evaluation.ipynb #4dfa1106
 class _Upscaler:
-    "A network as it is used on files, on its own device."
+    "A network as it is used on files."
 
-    def __init__(self, net: RefSRNet | BasicVSR):
-        self.net = net.eval().to(memory_format=torch.channels_last)
-
-    def _here(self, pictures: list[torch.Tensor]) -> list[torch.Tensor]:
-        return [x.to(device_of(self.net)) for x in pictures]
+    def __init__(self, net: RefSRNet | BasicVSR | str | Path):
+        self.net = ready(net)
 
     def __call__(self, lr: torch.Tensor, refs: list[torch.Tensor]) -> torch.Tensor:
-        if isinstance(self.net, BasicVSR):
-            return next(self.stream([lr], refs))
-        lr, *refs = self._here([lr, *refs])
-        return upscale(lr, refs or None, self.net).cpu()
+        return next(self.stream([lr], refs)) if isinstance(self.net, BasicVSR) else upscale(lr, refs or None, self.net)
 
-    @torch.inference_mode()
     def stream(self, frames: Iterable[torch.Tensor], refs: list[torch.Tensor]) -> Iterator[torch.Tensor]:
-        "A clip; what is known of the references is computed once. A network for pictures sees each frame alone."
-        net, frames = self.net, (self._here([lr])[0] for lr in frames)
-        refs = self._here(refs) if hasattr(net, "encode_reference") else []  # BasicVSR does without, as bicubic does
-        first, known = next(frames), [net.encode_reference(ref) for ref in refs] or None
-        frames = chain([first], frames)
-        with searching(net, first, refs):
-            for sr in net.stream(frames, known) if isinstance(net, BasicVSR) else (net(lr, known) for lr in frames):
-                yield sr.cpu()
+        "A clip, with the exact search for as long as pictures have it."
+        refs = refs if hasattr(self.net, "encode_reference") else []  # BasicVSR does without, as bicubic does
+        return (sr.cpu() for sr in restore(frames, self.net, refs, many=MANY))
 
-    @torch.inference_mode()
     def best(self, lr: torch.Tensor, refs: list[torch.Tensor]) -> torch.Tensor:
         "The reference in which most of the LR picture is found coherently."
-        (lr, *there), matcher = self._here([lr, *refs]), copy(self.net.matcher)
-        matcher.search = "coarse"
-        return refs[int(np.argmax([matcher(lr, ref).coherence().mean().item() for ref in there]))]
+        return max(refs, key=lambda ref: find_matches(lr, ref, self.net, "coarse").coherence().mean().item())
 
 
 def _loaded(model: RefSRNet | BasicVSR | str | Path | Callable, protocol: Protocol) -> Callable:
@@ -359,24 +343,13 @@ def _loaded(model: RefSRNet | BasicVSR | str | Path | Callable, protocol: Protoc
         bicubic_only = lambda lr, refs: enlarge(lr, 4)
         bicubic_only.weights = ""
         return bicubic_only
-    if isinstance(model, str | Path):
-        model = load_network(model)
-        model = model.cuda() if torch.cuda.is_available() else model
-    return _Upscaler(model) if isinstance(model, RefSRNet | BasicVSR) else model
+    return _Upscaler(model) if isinstance(model, RefSRNet | BasicVSR | str | Path) else model
 
 
 def _fingerprint(model: Callable) -> str:
-    "Weights and settings in sixteen digits; of what has neither, a number that no other run has, because nobody knows if it is the same."
+    "That of a network; of what is none, a number that no other run has, because nobody knows if it is the same."
     net = getattr(model, "net", model)
-    if not isinstance(net, torch.nn.Module):
-        return getattr(model, "weights", uuid4().hex)
-    digest = hashlib.sha256()
-    for name, weight in net.state_dict().items():
-        digest.update(name.encode() + weight.detach().cpu().contiguous().numpy().tobytes())
-    for name, part in net.named_modules():
-        settings = {key: value for key, value in vars(part).items() if isinstance(value, bool | int | float | str) and key != "training"}
-        digest.update(f"{name} {type(part).__name__} {sorted(settings.items())}".encode())
-    return digest.hexdigest()[:16]
+    return fingerprint(net) if isinstance(net, torch.nn.Module) else getattr(model, "weights", uuid4().hex)
 
 
 def _contents(files: Iterable[Iterable[Path]]) -> str:
@@ -384,9 +357,16 @@ def _contents(files: Iterable[Iterable[Path]]) -> str:
     digest = hashlib.sha256()
     for of_one in files:
         for file in of_one:
-            digest.update(hashlib.sha256(file.read_bytes() if file.is_file() else file.name.encode()).digest())
+            known = file.is_file() and _digest(file.absolute(), file.stat().st_size, file.stat().st_mtime_ns)
+            digest.update(known or hashlib.sha256(file.name.encode()).digest())
         digest.update(b"next")
     return digest.hexdigest()[:16]
+
+
+@cache
+def _digest(file: Path, size: int, changed: int) -> bytes:
+    "What a file holds. It is read once, not for each model, and again if it has changed."
+    return hashlib.sha256(file.read_bytes()).digest()
 
 
 def _as_csv(rows: list[dict]) -> str:
