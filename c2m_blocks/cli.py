@@ -238,7 +238,8 @@ def robustness_command(args: Namespace) -> None:
     from c2m_blocks.core import check_output
     from c2m_blocks.data import find_photos
     from c2m_blocks.plotting import FIGURES, save_figure
-    from c2m_blocks.robustness import as_markdown, draw_robustness, joined, robustness, write_table
+    from c2m_blocks.robustness import draw_robustness, robustness
+    from c2m_blocks.tables import as_markdown, joined, write_table
     from c2m_blocks.weights import RefSRNet
 
     table = check_output(args.output, args.force, FIGURES).with_suffix(".csv")
@@ -261,7 +262,7 @@ def ablation_command(args: Namespace) -> None:
     from c2m_blocks.benchmarks import pairs
     from c2m_blocks.core import check_output
     from c2m_blocks.evaluation import Benchmark, Protocol
-    from c2m_blocks.robustness import TABLES, as_markdown, write_table
+    from c2m_blocks.tables import TABLES, as_markdown, write_table
 
     if args.output:
         check_output(args.output, args.force, TABLES)

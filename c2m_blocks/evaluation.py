@@ -5,9 +5,7 @@
 # %% ../nbs/31_evaluation.ipynb #9181374b
 from __future__ import annotations  # matplotlib is imported only when something is drawn
 
-import csv
 import hashlib
-import io
 import json
 import logging
 import os
@@ -31,6 +29,7 @@ from .inference import MANY, find_matches, fingerprint, ready, restore, upscale
 from .metrics import psnr, ssim
 from .plotting import compare_rows
 from .resample import bicubic, bicubic_pil, rgb_to_y
+from .tables import markdown, write_table
 from .video import BasicVSR
 from .weights import RefSRNet
 
@@ -39,7 +38,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['log', 'PERCEPTUAL', 'PROTOCOLS', 'DRAWS', 'SURE', 'MATLAB', 'PUBLISHED', 'Protocol', 'Benchmark', 'measure',
-           'evaluate', 'check_all_measured', 'difference', 'results_table', 'contact_sheet', 'check_published']
+           'evaluate', 'check_all_measured', 'interval', 'difference', 'results_table', 'contact_sheet',
+           'check_published']
 
 # %% ../nbs/31_evaluation.ipynb #d1f12e30
 log = logging.getLogger(__name__)
@@ -286,7 +286,7 @@ def evaluate(
     summary = head | dict(mean=mean, rows=rows)
     if process.main:
         write_text(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
-        write_text(folder / "rows.csv", _as_csv([{name: value for name, value in row.items() if not isinstance(value, dict)} for row in rows]))
+        write_table([{name: value for name, value in row.items() if not isinstance(value, dict)} for row in rows], folder / "rows.csv")
     return summary
 
 
@@ -369,14 +369,6 @@ def _digest(file: Path, size: int, changed: int) -> bytes:
     return hashlib.sha256(file.read_bytes()).digest()
 
 
-def _as_csv(rows: list[dict]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
 def _open(folder: Path, head: dict) -> None:
     "Begin a run's folder, or go on with it if it is of the same run."
     try:
@@ -426,9 +418,18 @@ def _process() -> _Process:
     return _Process(state.process_index, state.num_processes, state.is_main_process, state.wait_for_everyone)
 
 # %% ../nbs/31_evaluation.ipynb #e3f492db
-DRAWS, SURE = 10_000, 0.95  # of the bootstrap: how many, and the part of them in the interval
+DRAWS, SURE = 10_000, 0.95  # of the bootstrap: how many (more change no digit that is printed), and the part of them in the interval
 
 
+def interval(
+    gains: np.ndarray,  # (n,), the difference of two models on each picture
+) -> tuple[float, float]:  # its ends
+    "Where the mean difference lies on other pictures of the kind, as far as these can tell: the bootstrap of Efron (1979)."
+    draws = np.random.default_rng(0).integers(0, len(gains), (DRAWS, len(gains)))
+    low, high = np.quantile(gains[draws].mean(1), [(1 - SURE) / 2, (1 + SURE) / 2])
+    return float(low), float(high)
+
+# %% ../nbs/31_evaluation.ipynb #29e662e1
 def difference(
     summary: dict,  # of `evaluate`
     base: dict,  # of the model that it is compared with
@@ -447,9 +448,7 @@ def difference(
         if summary.get(name) != base.get(name):
             raise ValueError(f"{models} were measured with other {name}: measure one of them again.")
     gains = np.array([row[figure] - other[figure] for row, other in zip(summary["rows"], base["rows"])])
-    draws = np.random.default_rng(0).integers(0, len(gains), (DRAWS, len(gains)))
-    low, high = np.quantile(gains[draws].mean(1), [(1 - SURE) / 2, (1 + SURE) / 2])
-    return float(gains.mean()), float(low), float(high)
+    return float(gains.mean()), *interval(gains)
 
 # %% ../nbs/31_evaluation.ipynb #cd089a26
 def results_table(
@@ -460,7 +459,7 @@ def results_table(
     names = [name for name in base["mean"] if name not in ("seconds", "warping_truth")]
     digits = lambda name: dict(psnr=2, warping=6).get(name, 4)
     head = ["model", *(name.upper() for name in names), f"PSNR over {base['model']}, {SURE:.0%} interval", "s"]
-    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+    lines = []
     for summary in summaries:
         gain = ""
         if summary is not base:
@@ -468,9 +467,8 @@ def results_table(
             gain = f"{mean:+.2f} ({low:+.2f} to {high:+.2f})" if len(base["rows"]) > 1 else f"{mean:+.2f}"
         mean = summary["mean"]
         lines.append([summary["model"], *(f"{mean[name]:.{digits(name)}f}" for name in names), gain, f"{mean['seconds']:.1f}"])
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     steady = f" The truth's own warping error is {base['mean']['warping_truth']:.6f}." if "warping_truth" in base["mean"] else ""
-    return f"{table}\n\n{base['dataset']}: {Protocol(**from_json(base['protocol']))}.{steady}\n"
+    return f"{markdown(head, lines)}\n\n{base['dataset']}: {Protocol(**from_json(base['protocol']))}.{steady}\n"
 
 # %% ../nbs/31_evaluation.ipynb #97c81745
 def contact_sheet(

@@ -20,6 +20,7 @@ from .core import device_of, is_first_process, read_image, write_image
 from .evaluation import Benchmark, Protocol, _as_saved, _finite, _fingerprint, _loaded, _shrunk, _sized, measure
 from .metrics import seen_again, warping_error
 from .plotting import _figure
+from .tables import markdown
 from .video import BasicVSR
 from .weights import RefSRNet
 
@@ -163,10 +164,8 @@ def clips_table(
 ) -> str:  # Markdown
     "PSNR and SSIM of each clip and their means, as Table 2 of the paper."
     cell = lambda row: f"{row['psnr']:.2f} / {row['ssim']:.3f}".replace("/ 0.", "/ .")
-    lines = [["model", *summaries[0]["pictures"], "mean"]]
-    lines += [["---"] + ["---:"] * (len(lines[0]) - 1)]
-    lines += [[one["model"], *(cell(row) for row in [*one["rows"], one["mean"]])] for one in summaries]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    lines = [[one["model"], *(cell(row) for row in [*one["rows"], one["mean"]])] for one in summaries]
+    return markdown(["model", *summaries[0]["pictures"], "mean"], lines) + "\n"
 
 # %% ../nbs/31a_video_evaluation.ipynb #407303d7
 FIGURES = {"psnr": "PSNR, dB", "warping": "warping error"}
