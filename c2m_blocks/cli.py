@@ -118,6 +118,8 @@ def train_command(args: Namespace) -> None:
     run = args.output or Path("runs") / args.stage
     written = args.recipe or (run / "recipe.toml" if args.resume and (run / "recipe.toml").exists() else None)
     if written:
+        if not Path(written).is_file():
+            raise ValueError(f"There is no recipe {written}: name a recipe.toml that another run wrote.")
         recipe = replace(read_recipe(stage, Path(written).read_text(encoding="utf-8")), **changes)
     else:
         recipe = stage.preset(changes.pop("network", stage.tiny), **changes)
@@ -179,6 +181,7 @@ def eval_command(args: Namespace) -> None:
         elif len(folders) > 1:
             first, *_, last = folders.values()
             save_figure(contact_sheet(benchmark, out / last, out / first), out / "contact.png")
+            print(f"contact.png compares {last} with {first}")
 
 
 def _folders(models: list[str]) -> dict[str, str]:
@@ -194,6 +197,8 @@ def _folders(models: list[str]) -> dict[str, str]:
 def refs_command(args: Namespace) -> None:
     "`c2m refs`: the photos of a folder that would serve a picture best."
     say = Clock()
+    from math import isnan
+
     from c2m_blocks.choosing import SMALLEST, rank_references
     from c2m_blocks.core import read_image
     from c2m_blocks.data import find_photos
@@ -204,9 +209,8 @@ def refs_command(args: Namespace) -> None:
     say(f"looking for {args.lr} among {len(photos)} photos")
     found = rank_references(lr, photos, matcher, args.top)
     for candidate in found:
-        verdict = "useful" if candidate.useful else "of no use"
-        scale = f"{candidate.scale:5.2f} times as large" if candidate.scale == candidate.scale else f"{'of no known size':20}"
-        print(f"{candidate.coverage:4.0%} found with score {candidate.score:.2f}, {scale}, {verdict:9}  {candidate.path}")
+        scale = f"{'of no known size':20}" if isnan(candidate.scale) else f"{candidate.scale:5.2f} times as large"
+        print(f"{candidate.coverage:4.0%} found with score {candidate.score:.2f}, {scale}  {candidate.path}: {candidate.verdict}")
     ref, model = ["--ref", found[0].path] if found[0].useful else ["--no-ref"], ["--model", args.model] if args.model != "c2m-tiny" else []
     say(shlex.join(map(str, ["c2m", "upscale", args.lr, *ref, *model])))
 
@@ -331,7 +335,7 @@ def _add_protocol(parser: ArgumentParser) -> None:
     whose = "whose (default: of clips their own, else c2-matching), changed by:"
     parser.add_argument("--protocol", choices=PROTOCOLS, default="", help=whose)
     change = lambda name, about, **options: parser.add_argument(name, default=SUPPRESS, help=about, **options)
-    change("--refs", "which references are shown: 1 to 5, best, all or none", metavar="WHICH")
+    change("--refs", "which references are shown: 1 to 5, best, all, none, or own, the LR picture itself", metavar="WHICH")
     change("--border", "pixels that are not measured", type=int)
     change("--rgb", "measure RGB instead of luma", dest="luma", action="store_false")
     change("--rounded", "to 8 bits before measuring", choices=("no", "rgb", "luma"))

@@ -69,7 +69,7 @@ class Protocol:
         if self.border < 0:
             raise ValueError(f"border is {self.border}, but can't be negative.")
         if not (self.refs in ("best", "all", "none", "own") or self.refs.isdecimal() and int(self.refs)):
-            raise ValueError(f"refs is {self.refs!r}, but has to be a number from 1 on, best, all or none.")
+            raise ValueError(f"refs is {self.refs!r}, but has to be a number from 1 on, best, all, none or own (the LR picture itself).")
         if unknown := set(self.perceptual) - set(PERCEPTUAL):
             raise ValueError(f"There is no measure {unknown.pop()!r}: choose among {', '.join(PERCEPTUAL)}.")
         if self.rounded == "luma" and not self.luma:
@@ -131,7 +131,7 @@ class Benchmark(Dataset):
             raise ValueError(f"{few[0].name} has {len(few[0].refs)} references and no number {number}: choose another one, or refs none.")
         if protocol.refs != "none" and all(entry.own for entry in entries):
             protocol = replace(protocol, refs="own")
-        if protocol.refs == "none" or not any(entry.refs or entry.own for entry in entries):
+        if protocol.refs == "none" or protocol.refs != "own" and not any(entry.refs for entry in entries):
             protocol = replace(protocol, refs="none", pad=protocol.pad.replace("black", "no"))  # nothing to be of one size with
         self.entries, self.protocol = entries, protocol
 
@@ -498,7 +498,7 @@ def contact_sheet(
     return compare_rows(rows, refs)
 
 # %% ../nbs/31_evaluation.ipynb #b182a7ac
-MATLAB = Protocol(bicubic="matlab", rounded="luma", refs="none")
+MATLAB = Protocol(bicubic="matlab", rounded="luma", refs="none")  # as MATLAB code of the literature measures, see above
 PUBLISHED = {  # PSNR in dB and SSIM of MATLAB's bicubic; of clips those of the paper's Table 2
     "set5": (28.42, 0.8104), "set14": (26.00, 0.7027), "bsd100": (25.96, 0.6675), "urban100": (23.14, 0.6577),
     "vid4": (23.79, 0.635), "reds4": (26.14, 0.729),

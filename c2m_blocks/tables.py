@@ -29,7 +29,7 @@ def as_markdown(
     rows: list[dict],  # texts, numbers and None by column, the columns of the first row
     columns: list[str] | None = None,  # which, and in which order; default: all
 ) -> str:
-    """Rows as a table in Markdown. An error or an interval stands beside its figure; large whole numbers are in millions (M) or billions (G).
+    """Rows as a table in Markdown. An error or an interval stands beside its figure, large whole numbers are in millions or billions.
 
     Raises `ValueError` if there are no rows, or no such column."""
     if not rows:
