@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['KNOWN', 'STAGES', 'Recipe', 'recipe_numbers', 'write_recipe', 'read_recipe', 'matching_error', 'known_items',
-           'correspondence_loss', 'MatcherObjective', 'Teacher', 'Student', 'RestorerObjective', 'SomeAlone',
-           'swapping', 'Restore', 'AdversarialObjective', 'RestoreGAN']
+           'correspondence_loss', 'Objective', 'MatcherObjective', 'Teacher', 'Student', 'RestorerObjective',
+           'SomeAlone', 'swapping', 'Restore', 'AdversarialObjective', 'RestoreGAN']
 
 # %% ../nbs/33_recipes.ipynb #3fe105b6
 import json
@@ -13,7 +13,7 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from functools import partial
+from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
 from typing import get_args
@@ -23,14 +23,13 @@ import torch
 from einops import rearrange
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from .aggregation import PatchSwap
 from .choosing import album_pairs
 from .contrastive import ContrastiveMatcher, TooFewCorrespondences, TripletMarginLoss, correspondences
 from .core import device_of, from_json, read_image
 from c2m_blocks.data import (
-    PhotoPairs, SyntheticPairs, find_photos, folder_pairs, listed_pairs, moved_corners, random_view, readable_pairs,
+    PhotoPairs, Repeatable, SyntheticPairs, find_photos, folder_pairs, listed_pairs, moved_corners, random_view, readable_pairs,
 )
 from .distillation import CorrelationDistiller
 from .losses import Discriminator, PerceptualLoss, adversarial_loss, discriminator_loss
@@ -95,10 +94,28 @@ class Recipe:
         "The stage's recipe for a network of known make."
         return cls(**{"network": network} | (cls.small if network == cls.tiny else {}) | changes)
 
+    @cached_property
+    def validation(self) -> dict[str, tuple[Path, Path]]:
+        "What is measured on, found once for all measurements. Raises `ValueError` if there is nothing."
+        return folder_pairs(self.validate)
+
+    @cached_property
+    def _known_items(self) -> list[dict]:
+        "Items made of the pictures to validate on, see `known_items`."
+        return known_items([file for pair in self.validation.values() for file in pair], self.size)
+
     def check(self) -> None:
         "Raise `ValueError` if there is nothing to measure on: it is to be known now, not when it is needed."
         if self.validate:
-            folder_pairs(self.validate)
+            self.validation  # noqa: B018
+
+    def quality(self, figures: dict[str, float]) -> float:
+        "What the best checkpoint has most of."
+        return figures["psnr"]
+
+    def save(self, trained: nn.Module, folder: Path) -> None:
+        "Write what was trained, so that it can be loaded."
+        trained.save_pretrained(folder)
 
     def rate(
         self,
@@ -181,7 +198,7 @@ def matching_error(
     return dict(aee=errors.norm(dim=1).mean().item(), within_1px=(errors.abs().amax(1) <= 1).float().mean().item())
 
 # %% ../nbs/33_recipes.ipynb #e804d6f8
-KNOWN = 32  # pairs that are measured at least
+KNOWN = 32  # pairs that are measured at least: with fewer a single wild error decides the mean
 
 
 def known_items(
@@ -219,7 +236,39 @@ def correspondence_loss(
     return torch.stack(terms).sum() / (query[0, 0].numel() / 10 * len(terms))
 
 # %% ../nbs/33_recipes.ipynb #8ae3e252
-class MatcherObjective(nn.Module):
+class Objective(nn.Module):
+    "What a stage minimises, by turns that each have an optimiser of their own."
+
+    def __init__(
+        self,
+        trained: nn.Module,
+    ):
+        super().__init__()
+        self.trained = trained
+
+    def turns(
+        self,
+        step: int,  # from 0 on
+    ) -> tuple[str, ...]:
+        "Whose weights change in a step, one after the other; `net` is the network."
+        return ("net",)
+
+    def slower(self) -> list[tuple[list[nn.Parameter], float]]:
+        "Weights of the network that learn at a rate of their own, and its factor."
+        return []
+
+    def groups(
+        self,
+        lr: float,  # of Adam
+    ) -> dict[str, list[dict]]:
+        "The parameters of each turn, with their rates."
+        apart = [(weights, factor) for weights, factor in self.slower() if weights]
+        known = {id(p) for weights, _ in apart for p in weights}
+        others = [p for p in self.trained.parameters() if p.requires_grad and id(p) not in known]
+        return {"net": [dict(params=others, lr=lr), *(dict(params=weights, lr=lr * factor) for weights, factor in apart)]}
+
+# %% ../nbs/33_recipes.ipynb #afb5d93f
+class MatcherObjective(Objective):
     "Train a matcher by itself or by a teacher. `objective(batch)` gives `(losses, {})` for a batch of `SyntheticPairs`."
 
     def __init__(
@@ -232,8 +281,8 @@ class MatcherObjective(nn.Module):
         temperature: float = 0.15,  # tau of eq. 5, in the distillation
         weight: float = 15.0,  # alpha of eq. 8
     ):
-        super().__init__()
-        self.trained, self.teacher, self.volume, self.sharp = matcher.requires_grad_(True), teacher, volume, sharp
+        super().__init__(matcher.requires_grad_(True))
+        self.teacher, self.volume, self.sharp = teacher, volume, sharp
         self.distiller = CorrelationDistiller(margin, temperature, weight)
         if teacher is not None:
             teacher.requires_grad_(False)
@@ -253,13 +302,6 @@ class MatcherObjective(nn.Module):
             losses["kl"] = self.distiller.weight * kl
         return losses | dict(total=sum(losses.values())), {}
 
-    def turns(self, step: int) -> tuple[str, ...]:
-        return ("net",)
-
-    def groups(self, lr: float) -> dict[str, list[dict]]:
-        "The parameters of each turn, with their rates."
-        return {"net": [dict(params=list(self.trained.parameters()), lr=lr)]}
-
 
 def _or_nothing(loss: Callable[[], torch.Tensor], query: torch.Tensor) -> torch.Tensor:
     "A loss, or zero for an unlucky batch that teaches nothing: that must not end the night."
@@ -268,7 +310,7 @@ def _or_nothing(loss: Callable[[], torch.Tensor], query: torch.Tensor) -> torch.
     except TooFewCorrespondences:
         return 0 * query.sum()
 
-# %% ../nbs/33_recipes.ipynb #afb5d93f
+# %% ../nbs/33_recipes.ipynb #9c178f2b
 @dataclass(frozen=True)
 class Teacher(Recipe):
     """A matcher of two sharp pictures, which is to teach the student (section 3.2).
@@ -287,7 +329,7 @@ class Teacher(Recipe):
     )
     sharp = True
 
-    def dataset(self) -> Dataset:
+    def dataset(self) -> Repeatable:
         view = partial(moved_corners, shift=self.corners) if self.corners else random_view
         return SyntheticPairs(find_photos(self.data, self.size), self.size, view, altered=not self.corners, unrelated=0, seed=self.seed)
 
@@ -302,11 +344,9 @@ class Teacher(Recipe):
 
     def measure(self, trained: nn.Module) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
         "Figures on pairs made of the pictures to validate on, and pictures to look at (there are none)."
-        photos = [file for pair in folder_pairs(self.validate).values() for file in pair]
-        return matching_error(trained, known_items(photos, self.size), self.sharp), {}
+        return matching_error(trained, self._known_items, self.sharp), {}
 
     def quality(self, figures: dict[str, float]) -> float:
-        "What the best checkpoint has most of."
         return -figures["aee"]
 
     def save(self, trained: nn.Module, folder: Path) -> None:
@@ -334,7 +374,7 @@ class Student(Teacher):
         )
 
 # %% ../nbs/33_recipes.ipynb #8998b09d
-class RestorerObjective(nn.Module):
+class RestorerObjective(Objective):
     "Train a restorer by L1 alone (eq. 11). `objective(batch)` gives `(losses, dict(sr=...))`; `batch` holds lr, hr, ref and alone."
 
     def __init__(
@@ -342,10 +382,11 @@ class RestorerObjective(nn.Module):
         net: RefSRNet,
         factors: tuple[float, float, float] = (1.0, 1.0, 1.0),  # of the rate, for the offset convolutions at 1/4, 1/2 and full size
     ):
-        super().__init__()
-        self.trained, self.factors = net, factors
+        super().__init__(net)
+        self.factors = factors
 
     def restored(self, batch: dict) -> torch.Tensor:
+        "The results of a batch, some of them without the reference."
         lr, alone = batch["lr"], batch["alone"]
         if not alone.any():
             return self.trained(lr, batch["ref"]).float()
@@ -360,16 +401,9 @@ class RestorerObjective(nn.Module):
         l1 = F.l1_loss(sr, batch["hr"])
         return dict(l1=l1, total=l1), dict(sr=sr.detach())
 
-    def turns(self, step: int) -> tuple[str, ...]:
-        return ("net",)
-
-    def groups(self, lr: float) -> dict[str, list[dict]]:
-        "The parameters of each turn, with their rates."
+    def slower(self) -> list[tuple[list[nn.Parameter], float]]:
         looks = [[p for part in _offset_parts(stage.aggregator) for p in part.parameters()] for stage in self.trained.stages]
-        special = {id(p) for look in looks for p in look}
-        others = [p for p in self.trained.parameters() if p.requires_grad and id(p) not in special]
-        slow = [dict(params=look, lr=lr * factor) for look, factor in zip(looks, self.factors, strict=True) if look]
-        return {"net": [dict(params=others, lr=lr), *slow]}
+        return list(zip(looks, self.factors, strict=True))
 
 
 def _offset_parts(aggregator: nn.Module | None) -> list[nn.Module]:
@@ -377,22 +411,20 @@ def _offset_parts(aggregator: nn.Module | None) -> list[nn.Module]:
     return [getattr(aggregator, name) for name in ("look", "offset_modulation") if hasattr(aggregator, name)]
 
 # %% ../nbs/33_recipes.ipynb #707d3c70
-class SomeAlone(Dataset):
+class SomeAlone(Repeatable):
     "The items of another data set, with `alone`: whether to go without the reference."
 
     def __init__(
         self,
-        pairs: Dataset,  # `pairs[epoch, i]`
+        pairs: Repeatable,
         part: float,  # that are alone
         seed: int = 0,
     ):
-        self.pairs, self.part, self.seed = pairs, part, seed
+        super().__init__(pairs.names, seed)
+        self.pairs, self.part = pairs, part
 
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, key: tuple[int, int]) -> dict:
-        alone = np.random.default_rng((self.seed, *key, 1)).random() < self.part
+    def __getitem__(self, key: int | tuple[int, int]) -> dict:
+        alone = np.random.default_rng((self.seed, *self.place(key), 1)).random() < self.part
         return dict(self.pairs[key], alone=torch.tensor(alone))
 
 # %% ../nbs/33_recipes.ipynb #a6448f01
@@ -440,7 +472,7 @@ class Restore(Recipe):
         _check_parts(self, "alone", "unrelated")
         _check_three(self, "factors")
 
-    def dataset(self) -> Dataset:
+    def dataset(self) -> Repeatable:
         pairs = self._real_pairs()
         if pairs is None:
             photos = find_photos(self.data, self.size)
@@ -476,9 +508,9 @@ class Restore(Recipe):
 
     def measure(self, trained: nn.Module) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
         "PSNR-Y (border 4) with and without a reference and the matcher's error, and pictures of the first pairs to look at."
-        pairs, rows, pictures = folder_pairs(self.validate), [], {}
+        rows, pictures = [], {}
         search, trained.matcher.search = trained.matcher.search, "coarse"
-        for name, files in pairs.items():
+        for name, files in self.validation.items():
             hr, ref = map(read_image, files)
             hr = hr[..., : hr.shape[-2] // 4 * 4, : hr.shape[-1] // 4 * 4]
             device = device_of(trained)
@@ -491,16 +523,8 @@ class Restore(Recipe):
                 pictures[name] = torch.cat([*shown.values(), hr], -1)[0]
         trained.matcher.search = search
         none, with_ref = np.mean(rows, axis=0).tolist()
-        photos = [file for pair in pairs.values() for file in pair]
-        error = matching_error(trained.matcher, known_items(photos, self.size))
+        error = matching_error(trained.matcher, self._known_items)
         return dict(psnr=with_ref, psnr_without_ref=none, aee=error["aee"]), pictures
-
-    def quality(self, figures: dict[str, float]) -> float:
-        "What the best checkpoint has most of."
-        return figures["psnr"]
-
-    def save(self, trained: nn.Module, folder: Path) -> None:
-        trained.save_pretrained(folder)
 
 # %% ../nbs/33_recipes.ipynb #385eeae8
 class AdversarialObjective(RestorerObjective):
@@ -537,7 +561,6 @@ class AdversarialObjective(RestorerObjective):
         return ("net",) if step < self.alone else ("net", "discriminator")
 
     def groups(self, lr: float) -> dict[str, list[dict]]:
-        "The parameters of each turn, with their rates."
         return super().groups(lr) | {"discriminator": [dict(params=list(self.discriminator.parameters()), lr=1e-4)]}
 
 # %% ../nbs/33_recipes.ipynb #a107d48c
