@@ -121,6 +121,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'c2m_blocks.benchmarks._found': ('benchmarks.html#_found', 'c2m_blocks/benchmarks.py'),
                                        'c2m_blocks.benchmarks._pictures_in': ('benchmarks.html#_pictures_in', 'c2m_blocks/benchmarks.py'),
                                        'c2m_blocks.benchmarks._unit': ('benchmarks.html#_unit', 'c2m_blocks/benchmarks.py'),
+                                       'c2m_blocks.benchmarks.check_names': ('benchmarks.html#check_names', 'c2m_blocks/benchmarks.py'),
                                        'c2m_blocks.benchmarks.clips': ('benchmarks.html#clips', 'c2m_blocks/benchmarks.py'),
                                        'c2m_blocks.benchmarks.cufed5': ('benchmarks.html#cufed5', 'c2m_blocks/benchmarks.py'),
                                        'c2m_blocks.benchmarks.describe_set': ('benchmarks.html#describe_set', 'c2m_blocks/benchmarks.py'),

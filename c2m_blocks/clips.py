@@ -27,7 +27,7 @@ from .matching import cell_grid
 
 # %% ../nbs/20a_clips.ipynb #c4fedbac
 def smooth_flow(
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # all chance comes from it
     size: int,  # side of the frame, pixels
     motion: float,  # how far the whole frame is shifted at most, pixels along each axis
 ) -> torch.Tensor:  # (2, size, size): (x, y) in pixels
@@ -53,7 +53,7 @@ class FlowPairs(Repeatable):
         photos: list[Path],  # files that Pillow can read, see `find_photos`
         size: int = 64,  # side of the frames, pixels
         motion: float = 12.0,  # see `smooth_flow`
-        seed: int = 0,
+        seed: int = 0,  # of all chance
     ):
         self.photos, self.size, self.motion = sorted(photos), size, motion
         super().__init__(photo_names(self.photos, "frames"), seed)
@@ -80,7 +80,7 @@ class FlowPairs(Repeatable):
 
 # %% ../nbs/20a_clips.ipynb #7fcc055f
 def wander(
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # all chance comes from it
     size: int,  # side of the window, pixels
     count: int,  # how many frames
     speed: float = 12.0,  # of the fastest windows, pixels a frame
@@ -113,7 +113,7 @@ class PhotoClips(Repeatable):
         frames: int = 15,  # t
         size: int = 256,  # side of the HR frames, pixels, a multiple of 4
         unrelated: float = 0.2,  # part of the clips whose reference is of another photo
-        seed: int = 0,
+        seed: int = 0,  # of all chance
     ):
         self.photos, self.frames, self.size, self.unrelated = sorted(photos), frames, size, unrelated
         super().__init__(photo_names(self.photos, "clips"), seed)
@@ -188,9 +188,9 @@ def _numbered(folder: Path, frames: int) -> bool:
 
 
 def film_frames(
-    film: Clip,
+    film: Clip,  # of `find_films`
     first: int,  # number of the first frame
-    count: int,
+    count: int,  # how many follow each other
 ) -> list[np.ndarray]:  # (h, w, 3) of 8 bits
     "Some frames of a film. Raises `ValueError` if they can't be read."
     if film.path.is_dir():
@@ -214,7 +214,7 @@ class FilmClips(Repeatable):
         size: int = 256,  # side of the HR frames, pixels, a multiple of 4
         each: int = 16,  # clips that a film gives in an epoch
         unrelated: float = 0.2,  # part of the clips whose reference is of another film
-        seed: int = 0,
+        seed: int = 0,  # of all chance
     ):
         if not films:
             raise ValueError("There are no films to make clips of: name a folder that holds video files or folders of numbered frames.")
@@ -257,11 +257,11 @@ class _Together(Repeatable):
 
 
 def folder_clips(
-    folder: str | Path,
+    folder: str | Path,  # searched with all its folders
     frames: int = 15,  # of a clip
     size: int = 256,  # side of the HR frames, pixels
     unrelated: float = 0.2,  # part of the clips whose reference shows something else
-    seed: int = 0,
+    seed: int = 0,  # of all chance
 ) -> Repeatable:  # of items as `PhotoClips` gives them
     "The clips that can be made of a folder's photos and films. Raises `ValueError` if it holds neither."
     if not Path(folder).is_dir():

@@ -55,7 +55,7 @@ def check_image(
 
 # %% ../nbs/00_core.ipynb #00d2393e
 def check_float(
-    x: torch.Tensor,
+    x: torch.Tensor,  # of any shape
     name: str,  # as the caller knows it
 ) -> None:
     "Raise `ValueError` with one sentence if this is no float tensor."
@@ -155,7 +155,7 @@ FORMATS = {".png": {}, ".jpg": _JPEG, ".jpeg": _JPEG, ".webp": dict(quality=95)}
 
 
 def check_output(
-    path: str | Path,
+    path: str | Path,  # of a file that is going to be written
     force: bool = True,  # False: there must be no such file yet
     formats: Iterable[str] = tuple(FORMATS),  # endings that can be written
 ) -> Path:
@@ -213,7 +213,7 @@ def _encode_deep_png(
 
 # %% ../nbs/00_core.ipynb #55434273
 def write_text(
-    path: str | Path,
+    path: str | Path,  # overwritten
     text: str,  # lines end as they do here, on every system
 ) -> None:
     "A text file in UTF-8, whole or not at all. Raises `ValueError` if it can't be written."
@@ -239,8 +239,8 @@ NAMED = 5  # of what is wrong with many things, so many are told in a message
 
 
 def few(
-    texts: Iterable[str],
-    between: str = ", ",
+    texts: Iterable[str],  # any number
+    between: str = ", ",  # stands between two of them
 ) -> str:
     "The first ones, and dots if there are more."
     texts = list(texts)

@@ -104,7 +104,7 @@ def _turn(angle: float, zoom: float) -> np.ndarray:
 
 
 def random_view(
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # all chance comes from it
     size: int,  # side of both crops, pixels
     scale: tuple[float, float] = (0.7, 1.4),  # how much larger things may be in the reference
     rotation: float = 30.0,  # degrees either way
@@ -122,7 +122,7 @@ def random_view(
 
 # %% ../nbs/20_data.ipynb #24678f41
 def moved_corners(
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # all chance comes from it
     size: int,  # side of both crops, pixels
     shift: float = 10.0,  # how far a corner moves at most, pixels along each axis
 ) -> np.ndarray:  # (3, 3): from the crop to the reference, continuous coordinates
@@ -138,7 +138,7 @@ BANDS = {  # ours: section 5.7 of the paper names them and does not say where th
 
 
 def controlled_view(
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # all chance comes from it
     size: int,  # side of both crops, pixels
     rotation: tuple[float, float] = (0, 0),  # degrees, either way
     scale: tuple[float, float] = (1, 1),  # times, larger or smaller
@@ -150,7 +150,7 @@ def controlled_view(
 
 # %% ../nbs/20_data.ipynb #d0f93558
 def recolour(
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # all chance comes from it
     x: np.ndarray,  # (h, w, 3) in [0, 1]
     strength: float = 0.25,  # how far exposure, gamma and each colour may go, as a logarithm
 ) -> np.ndarray:  # (h, w, 3) in [0, 1]
@@ -160,7 +160,7 @@ def recolour(
 
 # %% ../nbs/20_data.ipynb #f83a4c34
 def occlude(
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # all chance comes from it
     x: np.ndarray,  # (h, w, 3)
     other: np.ndarray,  # (h, w, 3), what gets in the way
     part: float = 0.5,  # of each side that is covered at most
@@ -180,7 +180,7 @@ class Repeatable(Dataset):
     def __init__(
         self,
         names: list[str],  # of the items of an epoch: of what each is made
-        seed: int = 0,
+        seed: int = 0,  # of all chance
     ):
         self.names, self.seed = names, seed
 
@@ -207,7 +207,7 @@ class Repeatable(Dataset):
 
 
 def photo_names(
-    photos: list[Path],
+    photos: list[Path],  # see `find_photos`
     made: str,  # of them: "pairs"
 ) -> list[str]:
     "The names of photos. Raises `ValueError` if there are none."
@@ -230,7 +230,7 @@ class SyntheticPairs(Repeatable):
         view: Callable[[np.random.Generator, int], np.ndarray] = random_view,  # `view(rng, size)`: from the crop to the reference
         altered: bool = True,  # many references have other colours, and something in the way
         unrelated: float = 0.2,  # part of the pairs whose reference is of another photo
-        seed: int = 0,
+        seed: int = 0,  # of all chance
     ):
         self.photos, self.size, self.view, self.altered, self.unrelated = sorted(photos), size, view, altered, unrelated
         super().__init__(photo_names(self.photos, "pairs"), seed)
@@ -388,7 +388,7 @@ class PhotoPairs(Repeatable):
         pairs: dict[str, tuple[Path, Path]],  # see `folder_pairs`, `listed_pairs` and `album_pairs`
         matcher: Callable | None = None,  # says where a crop lies in its reference; needed if references are larger than `size`
         size: int = 160,  # side of hr and ref in pixels, a multiple of 4
-        seed: int = 0,
+        seed: int = 0,  # of all chance
     ):
         super().__init__(list(pairs), seed)
         self.pairs, self.matcher, self.size, self._known = list(pairs.values()), matcher, size, {}

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from .benchmarks import Entry
+from .benchmarks import Entry, check_names
 from .core import as_json, few, from_json, read_image, write_image, write_text
 from .inference import MANY, find_matches, fingerprint, ready, restore, upscale
 from .metrics import psnr, ssim
@@ -119,13 +119,11 @@ class Benchmark(Dataset):
     def __init__(
         self,
         entries: list[Entry],  # see the room on benchmarks
-        protocol: Protocol = Protocol(),
+        protocol: Protocol = Protocol(),  # how pictures are made, shown and measured
     ):
         if not entries:
             raise ValueError(f"The benchmark is empty: name a folder that holds its {self.kind}.")
-        names = [entry.name for entry in entries]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"Two {self.kind} are named {twice[0]}: rename one of them.")
+        check_names(entries, self.kind)
         number = int(protocol.refs) if protocol.refs.isdecimal() else 0
         if few := [entry for entry in entries if entry.refs and len(entry.refs) < number]:
             raise ValueError(f"{few[0].name} has {len(few[0].refs)} references and no number {number}: choose another one, or refs none.")
@@ -149,7 +147,12 @@ class Benchmark(Dataset):
             refs = [lr]
         return dict(name=entry.name, lr=lr[0], hr=hr[0], refs=[ref[0] for ref in refs], measured=measured)
 
-    def figures(self, model: Callable, i: int, pictures: Path) -> dict:
+    def figures(
+        self,
+        model: Callable,  # `model(lr, refs)`
+        i: int,  # number of the picture
+        pictures: Path,  # folder of the results
+    ) -> dict:  # `psnr`, `ssim` ... and `seconds`
         "What is measured of a picture's result, which is kept as a file."
         item = self[i]
         lr, refs = item["lr"][None], [ref[None] for ref in item["refs"]]
@@ -207,7 +210,7 @@ def _one_size(pictures: list[torch.Tensor]) -> list[torch.Tensor]:
 def measure(
     sr: torch.Tensor,  # (b, 3, h, w) RGB
     hr: torch.Tensor,  # the truth, of the same shape
-    protocol: Protocol = Protocol(),
+    protocol: Protocol = Protocol(),  # of which `luma`, `rounded`, `border` and `perceptual` matter here
 ) -> dict[str, float]:  # by name; the mean over the batch
     "What a table says about a result. Raises `ValueError` as `psnr` does, and if a package is missing."
     sr, b = _as_saved(sr, protocol), protocol.border
@@ -253,7 +256,7 @@ def _network_of(name: str) -> Callable:
 # %% ../nbs/31_evaluation.ipynb #9c37aee8
 def evaluate(
     model: RefSRNet | BasicVSR | str | Callable,  # a network, what `load_network` takes, "bicubic", or `model(lr, refs)` with a list
-    benchmark: Benchmark,
+    benchmark: Benchmark,  # the pictures, and the protocol by which they are measured
     folder: str | Path,  # for the rows, the pictures and the summary
     dataset: str = "",  # its name, for the summary, see `describe_set`
     name: str = "",  # of the model, for the summary; default: as it was given, or its type
@@ -433,7 +436,7 @@ def interval(
 def difference(
     summary: dict,  # of `evaluate`
     base: dict,  # of the model that it is compared with
-    figure: str = "psnr",
+    figure: str = "psnr",  # or "ssim", or another column of their rows
     same_refs: bool = True,  # False: compare results with other references, or without any
 ) -> tuple[float, float, float]:  # mean of summary - base, and the two ends of its interval
     "How much better a model is, picture by picture. Raises `ValueError` for figures that can't be compared."
@@ -472,7 +475,7 @@ def results_table(
 
 # %% ../nbs/31_evaluation.ipynb #97c81745
 def contact_sheet(
-    benchmark: Benchmark,
+    benchmark: Benchmark,  # the pictures, and the protocol by which they are measured
     folder: str | Path,  # of a run of `evaluate` on it
     base: str | Path,  # of the run that it is compared with
     most: int = 3,  # pictures of each kind, fewer if there are not many

@@ -39,7 +39,7 @@ def as_bytes(
 
 # %% ../nbs/30_inference.ipynb #fcb31ebc
 def tile_for(
-    net: RefSRNet,
+    net: RefSRNet,  # whose features and maps are counted
     lr: torch.Tensor,  # (b, 3, h, w)
     refs: list[torch.Tensor],  # (b, 3, H, W)
     max_memory: str | int,  # for all that is computed: "2GB"
@@ -62,7 +62,7 @@ MANY = 10**10  # comparisons of places, about a minute for the bundled network
 
 
 def search_for(
-    net: RefSRNet,
+    net: nn.Module,  # whose matcher may search several cuts of a reference
     lr: torch.Tensor,  # (b, 3, h, w)
     refs: list[torch.Tensor],  # (b, 3, H, W)
     many: int = MANY,  # comparisons that are too many
@@ -83,7 +83,7 @@ def ready(
 
 
 def fingerprint(
-    net: nn.Module,
+    net: nn.Module,  # of any kind
 ) -> str:
     "Weights and settings of a network in sixteen digits: what its results depend on besides the pictures."
     digest = hashlib.sha256()
@@ -250,7 +250,7 @@ def upscale_file(
     lr: str | Path,  # the picture to upscale: PNG, JPEG or WebP
     refs: list[str | Path] | None = None,  # photos of the same place, none or several
     out: str | Path | None = None,  # .png, .jpg or .webp; default: `default_output`
-    model: RefSRNet | str | Path = BUNDLED[0],
+    model: RefSRNet | str | Path = BUNDLED[0],  # a network, or what `load_network` takes
     force: bool = False,  # overwrite `out`
     **options,  # of `upscale`
 ) -> Path:  # of the result

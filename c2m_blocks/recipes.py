@@ -41,7 +41,10 @@ from .weights import BUNDLED, load_matcher, save_matcher
 # %% ../nbs/33_recipes.ipynb #bb1c7800
 @dataclass(frozen=True)
 class Recipe:
-    "The numbers of a stage. Raises `ValueError` for numbers that make no training."
+    """The numbers of a stage. Raises `ValueError` for numbers that make no training.
+
+    A stage adds `dataset()`, what is learnt from, a `Repeatable`; `objective()`, what is minimised, an `Objective`; and `measure(trained)`,
+    how good it is: figures, and pictures (3, h, w) to look at, by name."""
 
     data: str = ""  # a folder of photos; for restorers also pairs: a CSV of hr and ref, a folder of input/ and ref/ or NAME_input, NAME_ref
     validate: str = ""  # folder of pairs, NAME_input.png and NAME_ref.png, to measure on now and then; empty: none
@@ -144,7 +147,7 @@ def _check_three(recipe: Recipe, name: str) -> None:
 
 # %% ../nbs/33_recipes.ipynb #0891fd4e
 def recipe_numbers(
-    stage: type[Recipe],
+    stage: type[Recipe],  # a class, such as those of `STAGES`
 ) -> dict[str, tuple[type, str]]:  # the type (of the elements, for several) and what it means, by name
     "All numbers that a stage's recipe has."
     from fastcore.docments import docments
@@ -156,7 +159,7 @@ def recipe_numbers(
 
 
 def write_recipe(
-    recipe: Recipe,
+    recipe: Recipe,  # of any stage
 ) -> str:  # TOML
     "All numbers of a recipe, one a line."
     return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in asdict(recipe).items())
@@ -202,7 +205,7 @@ KNOWN = 32  # pairs that are measured at least: with fewer a single wild error d
 
 
 def known_items(
-    photos: list[Path],
+    photos: list[Path],  # see `find_photos`
     size: int,  # side of the crops, pixels
 ) -> list[dict]:  # of `SyntheticPairs`
     "Crops of each photo, with views of it as an album has them."
@@ -211,7 +214,7 @@ def known_items(
 
 # %% ../nbs/33_recipes.ipynb #35dbf6ea
 def correspondence_loss(
-    matcher: ContrastiveMatcher,
+    matcher: ContrastiveMatcher,  # describes the reference
     query: torch.Tensor,  # (b, c, h, w) descriptors
     ref: torch.Tensor,  # (b, 3, 4h, 4w) pictures
     homography: torch.Tensor,  # (b, 3, 3): query to reference, pixels
@@ -241,7 +244,7 @@ class Objective(nn.Module):
 
     def __init__(
         self,
-        trained: nn.Module,
+        trained: nn.Module,  # what comes out in the end
     ):
         super().__init__()
         self.trained = trained
@@ -273,7 +276,7 @@ class MatcherObjective(Objective):
 
     def __init__(
         self,
-        matcher: ContrastiveMatcher,
+        matcher: ContrastiveMatcher,  # is trained
         margin: TripletMarginLoss,  # eq. 1-3; it also says which correspondences the teacher is asked for
         volume: bool = False,  # the cross entropy of the correlation volume instead of the margin
         sharp: bool = False,  # match HR pictures, as the teacher does, instead of LR pictures
@@ -379,7 +382,7 @@ class RestorerObjective(Objective):
 
     def __init__(
         self,
-        net: RefSRNet,
+        net: RefSRNet,  # is trained
         factors: tuple[float, float, float] = (1.0, 1.0, 1.0),  # of the rate, for the offset convolutions at 1/4, 1/2 and full size
     ):
         super().__init__(net)
@@ -416,9 +419,9 @@ class SomeAlone(Repeatable):
 
     def __init__(
         self,
-        pairs: Repeatable,
+        pairs: Repeatable,  # whose items have a reference
         part: float,  # that are alone
-        seed: int = 0,
+        seed: int = 0,  # of all chance
     ):
         super().__init__(pairs.names, seed)
         self.pairs, self.part = pairs, part
@@ -429,7 +432,7 @@ class SomeAlone(Repeatable):
 
 # %% ../nbs/33_recipes.ipynb #a6448f01
 def swapping(
-    net: RefSRNet,
+    net: RefSRNet,  # of any make
 ) -> RefSRNet:  # shares its other parts with `net`
     "The same network with patches swapped instead of aggregated: the base of the paper's ablation (Fig. 8)."
     aggregators = [None if part is None else PatchSwap() for part in net.config["aggregators"]]
@@ -532,9 +535,9 @@ class AdversarialObjective(RestorerObjective):
 
     def __init__(
         self,
-        net: RefSRNet,
+        net: RefSRNet,  # is trained
         factors: tuple[float, float, float],  # see `RestorerObjective`
-        perceptual: PerceptualLoss,
+        perceptual: PerceptualLoss,  # of result and truth
         weights: tuple[float, float, float],  # of the three losses
         penalty: float = 10.0,  # of the gradient, eq. 14
         alone: int = 10_000,  # steps of L1 alone
@@ -584,4 +587,4 @@ class RestoreGAN(Restore):
         return AdversarialObjective(self.net(), self.factors, perceptual, self.weights, self.penalty, self.l1_steps)
 
 # %% ../nbs/33_recipes.ipynb #aff592d4
-STAGES = {"teacher": Teacher, "student": Student, "restore": Restore, "restore-gan": RestoreGAN}
+STAGES = {"teacher": Teacher, "student": Student, "restore": Restore, "restore-gan": RestoreGAN}  # by their names in `c2m train`

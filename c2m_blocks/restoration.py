@@ -61,7 +61,7 @@ class _Body(nn.Sequential):
 
 # %% ../nbs/07_restoration.ipynb #f0956404
 def residual_body(
-    channels: int,
+    channels: int,  # of the map
     blocks: int,  # how many
 ) -> nn.Sequential:
     "A chain of residual blocks."
@@ -91,8 +91,8 @@ class RestorationStage(nn.Module):
         self,
         content: torch.Tensor,  # (b, channels, h, w)
         features: torch.Tensor | list[torch.Tensor] | None = None,  # (b, ref_channels, H, W) of the reference, or of several
-        matches: Matches | None = None,
-    ) -> torch.Tensor:
+        matches: Matches | None = None,  # on the content's grid or a coarser one; None: there is no reference
+    ) -> torch.Tensor:  # what `tail` makes of (b, channels, h, w)
         x = content
         if self.aggregator is not None:
             b, _, h, w = content.shape
@@ -104,12 +104,17 @@ class RestorationStage(nn.Module):
         return self.tail(self.body(self.head(x)) + content)
 
 # %% ../nbs/07_restoration.ipynb #71cb3017
-def upsampling_tail(channels: int, next_channels: int) -> nn.Sequential:
+def upsampling_tail(
+    channels: int,  # of the map
+    next_channels: int,  # of the enlarged map
+) -> nn.Sequential:
     "A convolution and a pixel shuffle (Shi et al., 2016) to twice the size."
     return nn.Sequential(nn.Conv2d(channels, 4 * next_channels, 3, padding=1), nn.PixelShuffle(2), nn.LeakyReLU(0.1, inplace=True))
 
 
-def picture_tail(channels: int) -> nn.Sequential:
+def picture_tail(
+    channels: int,  # of the map
+) -> nn.Sequential:
     "Two convolutions to RGB."
     return nn.Sequential(
         nn.Conv2d(channels, channels // 2, 3, padding=1), nn.LeakyReLU(0.1, inplace=True), nn.Conv2d(channels // 2, 3, 3, padding=1)
@@ -218,7 +223,7 @@ class RefSRNet(
         self,
         lr: torch.Tensor,  # (b, 3, h, w)
         maps: list[torch.Tensor | list[torch.Tensor] | None],  # features of the reference, or of each of several, at three scales
-        matches: Matches | None,
+        matches: Matches | None,  # on the LR picture's grid
     ) -> torch.Tensor:  # (b, 3, 4h, 4w)
         "The convolutions, once it is known what lies where."
         x = self.body(self.first(lr))
@@ -305,4 +310,4 @@ def _tiny(cls, pretrained: bool) -> RefSRNet:
     )
 
 
-PRESETS = {"paper": _paper, "paper_light": _paper_light, "c2m-tiny": _tiny}
+PRESETS = {"paper": _paper, "paper_light": _paper_light, "c2m-tiny": _tiny}  # see `RefSRNet.preset`

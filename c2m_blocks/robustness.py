@@ -40,7 +40,7 @@ class TransformedPairs(SyntheticPairs):
         kind: str,  # "rotation" or "scale"
         band: str,  # "small", "medium" or "large", see `BANDS`
         size: int = 160,  # side of hr and ref in pixels, a multiple of 4
-        seed: int = 0,
+        seed: int = 0,  # of the crops and degrees
     ):
         if kind not in BANDS or band not in BANDS[kind]:
             raise ValueError(f"There is no band {band!r} of {kind!r}: take {', '.join(BANDS)}, and of it {', '.join(BANDS['scale'])}.")
@@ -61,13 +61,13 @@ class TransformedPairs(SyntheticPairs):
 def transformed_pairs(
     photos: list[Path],  # see `find_photos`
     size: int = 160,  # side of hr and ref in pixels, a multiple of 4
-    seed: int = 0,
+    seed: int = 0,  # of the crops and degrees
 ) -> dict[tuple[str, str], TransformedPairs]:  # by kind and band
     "The six data sets of the transformation-controlled set."
     return {(kind, band): TransformedPairs(photos, kind, band, size, seed) for kind, bands in BANDS.items() for band in bands}
 
 # %% ../nbs/36_robustness.ipynb #7a486f37
-BORDER = 4  # pixels that PSNR leaves out on each side
+BORDER = 4  # pixels that PSNR leaves out on each side, as in the paper's tables
 
 
 def _psnr(net: Callable, item: dict, ref: torch.Tensor | None, device: torch.device) -> float:
@@ -87,7 +87,7 @@ def robustness(
     photos: list[Path],  # see `find_photos`
     size: int = 160,  # side of the crops, pixels
     crops: int = 1,  # of each photo
-    seed: int = 0,
+    seed: int = 0,  # of the crops and degrees
 ) -> list[dict]:  # a row for each kind and band
     """How matching error and PSNR-Y depend on how far the reference is turned or scaled (section 5.7, Fig. 9).
 

@@ -68,7 +68,7 @@ TABLES = (".csv", ".json", ".md")  # endings of the files that `write_table` wri
 
 
 def write_table(
-    rows: list[dict],
+    rows: list[dict],  # see `as_markdown`
     path: str | Path,  # ending in one of `TABLES`
 ) -> None:
     """Write rows to a file, whole or not at all; what is not known is empty in CSV and null in JSON.

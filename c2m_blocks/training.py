@@ -323,7 +323,7 @@ def _begin(recipe: Recipe, run: Path, objective: nn.Module, pairs: int, rows: li
 
 # %% ../nbs/34_training.ipynb #581ff2aa
 def train(
-    recipe: Recipe,
+    recipe: Recipe,  # of any stage
     run: str | Path,  # folder of the run
     resume: bool = False,  # go on with the run that is there, if there is one
     trackers: tuple[str, ...] = (),  # of accelerate: "tensorboard", "wandb" ...

@@ -319,4 +319,4 @@ def _tiny(pretrained: bool) -> dict:
     )
 
 
-PRESETS = {"paper": _paper, "c2m-video-tiny": _tiny}
+PRESETS = {"paper": _paper, "c2m-video-tiny": _tiny}  # see `RefBasicVSR.preset`

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ['AS_VID4', 'Flow', 'FIGURES', 'measure_clip', 'ClipBenchmark', 'clips_table', 'draw_clips']
 
 # %% ../nbs/31a_video_evaluation.ipynb #aa35caec
-AS_VID4 = Protocol.preset("vid4")
+AS_VID4 = Protocol.preset("vid4")  # how clips are measured unless another protocol is asked for
 
 # %% ../nbs/31a_video_evaluation.ipynb #0eb6a50a
 class _Watch:
@@ -130,7 +130,7 @@ class ClipBenchmark(Benchmark):
     def __init__(
         self,
         entries: list[ClipEntry],  # see the room on benchmarks
-        protocol: Protocol = AS_VID4,
+        protocol: Protocol = AS_VID4,  # how frames are made and measured, and which references are shown
         flow: Flow | None = None,  # see `measure_clip`
     ):
         if protocol.refs in ("best", "own"):
@@ -146,7 +146,12 @@ class ClipBenchmark(Benchmark):
         entry = self.entries[i]
         return dict(name=entry.name, frames=entry.frames, refs=self._shown(entry), measured=entry.measured)
 
-    def figures(self, model: Callable, i: int, pictures: Path) -> dict:
+    def figures(
+        self,
+        model: Callable,  # see `measure_clip`
+        i: int,  # number of the clip
+        pictures: Path,  # folder of the results
+    ) -> dict:  # of `measure_clip`
         "What is measured of a clip's result, whose frames are kept as files."
         item = self[i]
         folder = pictures / item["name"]
@@ -168,7 +173,7 @@ def clips_table(
     return markdown(["model", *summaries[0]["pictures"], "mean"], lines) + "\n"
 
 # %% ../nbs/31a_video_evaluation.ipynb #407303d7
-FIGURES = {"psnr": "PSNR, dB", "warping": "warping error"}
+FIGURES = {"psnr": "PSNR, dB", "warping": "warping error"}  # what is drawn, with the label of its axis
 
 
 def draw_clips(

@@ -25,10 +25,10 @@ from .video import WINDOW
 
 # %% ../nbs/38_video_files.ipynb #57de10c3
 def describe_run(
-    clip: Clip,
-    refs: Sequence[torch.Tensor],
-    net: torch.nn.Module,
-    **others,  # as they are
+    clip: Clip,  # the source
+    refs: Sequence[torch.Tensor],  # (1, 3, H, W) each
+    net: torch.nn.Module,  # see `fingerprint`
+    **others,  # numbers and texts, as they are
 ) -> dict[str, str | int | None]:
     "What a run depends on, to be compared."
     files = [clip.path, *(find_frames(clip.path) if clip.path.is_dir() else [])]
@@ -40,7 +40,7 @@ def describe_run(
 
 # %% ../nbs/38_video_files.ipynb #3bd79c26
 def parts_folder(
-    out: Path,
+    out: Path,  # of the result
 ) -> Path:
     "Where the parts of a result are kept until it is done."
     return out.with_name(f"{out.name}.parts")
@@ -89,7 +89,7 @@ class Parts:
     def write(
         self,
         frames: Iterable[torch.Tensor],  # (1, 3, h, w): what comes after those that are done
-        ctrl_c: CtrlC,
+        ctrl_c: CtrlC,  # that ends the frames
     ) -> list[Path]:  # of a video file, in order
         "Write part after part. If Ctrl-C comes, the last one is not whole; it is shown, but not taken for done."
         if not self.video:

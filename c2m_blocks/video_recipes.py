@@ -89,7 +89,7 @@ class VideoObjective(RestorerObjective):
 
     def __init__(
         self,
-        net: RefBasicVSR,
+        net: RefBasicVSR,  # is trained
         flow_factor: float = 0.125,  # of the rate, for the flow
         flow_frozen: int = 5_000,  # steps in which the flow stays as it is
     ):
@@ -182,4 +182,4 @@ class Video(Recipe):
         return dict(psnr=with_ref, psnr_without_ref=none, psnr_bicubic=bicubic), pictures
 
 # %% ../nbs/33a_video_recipes.ipynb #ad3fa278
-VIDEO_STAGES = {"flow": Flow, "video": Video}
+VIDEO_STAGES = {"flow": Flow, "video": Video}  # by their names in `c2m train`
