@@ -403,10 +403,10 @@ def _rows(folder: Path) -> list[dict]:
 
 @dataclass(frozen=True)
 class _Process:
-    number: int
-    count: int
-    main: bool
-    wait: Callable[[], None]
+    number: int  # from 0 on
+    count: int  # of all
+    main: bool  # writes what is one for all
+    wait: Callable[[], None]  # for all others
 
 
 def _process() -> _Process:

@@ -103,7 +103,9 @@ def seen_again(
     flow: torch.Tensor,  # (b, 2, h, w): (x, y) in pixels, from a frame to another
     back: torch.Tensor,  # (b, 2, h, w), from the other to the frame
 ) -> torch.Tensor:  # (b, h, w), true for what the other shows, too
-    "The pixels of a frame that another one shows. Raises `ValueError` unless both flows are (b, 2, h, w)."
+    """The pixels of a frame that another one shows: where the flows cancel, and away from the edges of what moves.
+
+    The bounds are those of Sundaram et al. (ECCV 2010). Raises `ValueError` unless both flows are (b, 2, h, w)."""
     if flow.shape != back.shape or flow.ndim != 4 or flow.shape[1] != 2:
         raise ValueError(f"flow is {tuple(flow.shape)} and back is {tuple(back.shape)}, but both have to be (b, 2, h, w).")
     squared = lambda x: reduce(x**2, "b xy h w -> b h w", "sum")
