@@ -364,8 +364,8 @@ def _parser(wanted: str = "") -> ArgumentParser:
         several = "a photo of the same place; may be given several times"
         sub.add_argument("--ref", metavar="REF", type=Path, action="append", default=[], help=several)
         sub.add_argument("--no-ref", action="store_true", help="go without a reference")
-        faster = "of the convolutions; bfloat16 is faster on a GPU and on a CPU that multiplies it, and differs by about 56 dB (default: %(default)s)"
-        sub.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help=faster)
+        faster = "of the convolutions; bfloat16 is faster on a GPU and on a CPU that multiplies it, and differs by about 56 dB"
+        sub.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help=f"{faster} (default: %(default)s)")
 
     sub = command("upscale", upscale_command, "Upscale a picture by four.")
     sub.add_argument("lr", metavar="LR", type=Path, help="the picture: PNG, JPEG or WebP")
