@@ -13,7 +13,8 @@ from common import machine, results
 
 from c2m_blocks.data import find_photos
 from c2m_blocks.restoration import RefSRNet
-from c2m_blocks.robustness import as_markdown, joined, robustness, write_table
+from c2m_blocks.robustness import robustness
+from c2m_blocks.tables import as_markdown, joined, write_table
 
 SEEDS = (0, 1, 2)  # of the matchers that are not trained
 

@@ -6,7 +6,6 @@
 __all__ = ['multiply_adds', 'count_parameters', 'complexity', 'ablation']
 
 # %% ../nbs/37_ablation.ipynb #299b1304
-import math
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -17,8 +16,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from .evaluation import Benchmark, Protocol, check_all_measured, measure
-from .recipes import device_of
+from .core import device_of
+from .evaluation import Benchmark, Protocol, check_all_measured, interval, measure
 from .weights import RefSRNet
 
 # %% ../nbs/37_ablation.ipynb #386d5338
@@ -86,9 +85,9 @@ def ablation(
 ) -> list[dict]:  # a row for each step
     """What each step of a ladder adds, and what it costs (section 5.5, Fig. 8; Table 4).
 
-    A row holds `step`, mean `psnr` and `ssim`, the `gain` in dB over the step before with `gain_error`, `parameters`, `trainable`,
-    and per picture `multiply_adds` and `seconds`. Raises `ValueError` if there is no step, if one can't be loaded, and if pictures can't
-    be measured, after all others are."""
+    A row holds `step`, mean `psnr` and `ssim`, the `gain` in dB over the step before and its interval from `gain_low` to `gain_high` (see
+    `interval`; None for a single picture), `parameters`, `trainable`, and per picture `multiply_adds` and `seconds`. Raises `ValueError` if
+    there is no step, if one can't be loaded, and if pictures can't be measured, after all others are."""
     if not steps:
         raise ValueError("There is no step to measure: give at least the base.")
     networks = {name: RefSRNet.from_pretrained(step) if isinstance(step, str | Path) else step for name, step in steps.items()}
@@ -121,11 +120,11 @@ def _ladder(networks: dict[str, Callable], rows: dict[str, list[dict]]) -> list[
     table, before = [], None
     for name, measured in rows.items():
         of = lambda figure, measured=measured: np.array([row[figure] for row in measured])
-        row = dict(step=name, psnr=of("psnr").mean().item(), gain=None, gain_error=None, ssim=of("ssim").mean().item())
+        row = dict(step=name, psnr=of("psnr").mean().item(), gain=None, gain_low=None, gain_high=None, ssim=of("ssim").mean().item())
         if before is not None:
             gain = of("psnr") - before
             row["gain"] = gain.mean().item()
-            row["gain_error"] = gain.std(ddof=1).item() / math.sqrt(len(gain)) if len(gain) > 1 else None
+            row["gain_low"], row["gain_high"] = interval(gain) if len(gain) > 1 else (None, None)
         net, before = networks[name], of("psnr")
         row |= dict(parameters=count_parameters(net), trainable=count_parameters(net, trainable=True))
         table.append(row | dict(multiply_adds=round(of("multiply_adds").mean()), seconds=of("seconds").mean().item()))

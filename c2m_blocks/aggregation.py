@@ -253,8 +253,8 @@ def deformable_convolution(
 # %% ../nbs/06_aggregation.ipynb #fd5eecf4
 def tap_positions(
     kernel_size: int,  # odd
-    h: int,
-    w: int,
+    h: int,  # rows of pixels
+    w: int,  # columns
     like: torch.Tensor,  # device and dtype
 ) -> torch.Tensor:  # (k * k, 2, h, w)
     "Where the taps of a plain convolution read: every pixel and its neighbours, row by row."

@@ -67,7 +67,7 @@ def uploaded(
 
 # %% ../nbs/38_app.ipynb #863f569a
 def read_upload(
-    path: str | Path,
+    path: str | Path,  # of the upload
     most: int,  # pixels
 ) -> torch.Tensor:  # (1, 3, h, w) in [0, 1]
     "A picture that was uploaded, whatever its name says. Raises `ValueError` with one sentence that is fit to be shown."
@@ -83,7 +83,7 @@ def read_upload(
 def upscale_uploads(
     small: str | Path,  # the LR picture
     photos: list[str | Path],  # references
-    net: RefSRNet,
+    net: RefSRNet,  # in evaluation mode
     folder: Path,  # where `small_x4.png` goes, and beside it `bicubic.png` to compare
     largest: int = LARGEST,  # pixels of the LR picture
     max_memory: str | int = "4GB",  # see `upscale`
@@ -107,7 +107,7 @@ def upscale_uploads(
 
 # %% ../nbs/38_app.ipynb #6dfe3b82
 def example_pair(
-    folder: Path,
+    folder: Path,  # where they are written
 ) -> tuple[Path, Path]:  # the LR picture and its reference
     "The bundled demo pair as files in a folder."
     pair = folder / "rock_leaves.png", folder / "rock_leaves_ref.png"
@@ -129,9 +129,9 @@ class Source:
 
 
 def source_of(
-    done: Upscaled,
+    done: Upscaled,  # of `upscale_uploads`
     x: int,  # of the LR picture
-    y: int,
+    y: int,  # its row
 ) -> Source:
     "The place that was taken for a pixel."
     matches = done.matches
@@ -151,8 +151,8 @@ MARK = "#ff2d8d"  # in no photo, and not in viridis
 
 
 def fitted(
-    picture: Image.Image,
-    side: int = VIEW,
+    picture: Image.Image,  # of any size
+    side: int = VIEW,  # pixels
 ) -> tuple[Image.Image, float]:  # the picture, and how many times larger it is now
     "A picture whose longer side is about so long: its pixels repeated, or the whole shrunk."
     times = side / max(picture.size)
@@ -171,11 +171,11 @@ def heat_map(
 
 
 def marked(
-    picture: Image.Image,
+    picture: Image.Image,  # of any size
     x: float,  # in its pixels
-    y: float,
+    y: float,  # the same downwards
     half: float,  # of the side of what is marked, pixels
-    side: int = VIEW,
+    side: int = VIEW,  # pixels
 ) -> Image.Image:  # see `fitted`
     "A picture with a frame around a patch, and a ring around that."
     picture, times = fitted(picture, side)
@@ -191,9 +191,9 @@ def marked(
 
 # %% ../nbs/38_app.ipynb #08963f74
 def draw_source(
-    done: Upscaled,
+    done: Upscaled,  # of `upscale_uploads`
     x: int,  # of the LR picture
-    y: int,
+    y: int,  # its row
 ) -> tuple[Image.Image, Image.Image, Image.Image]:  # LR picture, reference, scores of all pixels
     "A pixel, and where it was taken from, as marked pictures. A patch has 3 x 3 pixels, and 12 x 12 in the reference."
     source = source_of(done, x, y)
@@ -205,9 +205,9 @@ NEAR = 8  # pixels of the LR picture to each side of the place
 
 
 def explain_source(
-    done: Upscaled,
+    done: Upscaled,  # of `upscale_uploads`
     x: int,  # of the LR picture
-    y: int,
+    y: int,  # its row
 ) -> str:  # HTML
     "In words where a pixel comes from, with close-ups."
     source = source_of(done, x, y)
@@ -252,9 +252,10 @@ class Sessions:
 
     def own(
         self,
-        session: str,
+        session: str,  # an open page, as Gradio names it
         *files: Path,  # to be removed with it
     ) -> None:
+        "Note the files of a session."
         self.files.setdefault(session, set()).update(files)
 
     def keep(self, session: str, done: Upscaled) -> None:
@@ -358,7 +359,7 @@ def _layout(gr) -> SimpleNamespace:
 
 # %% ../nbs/38_app.ipynb #d83a3f35
 def build_page(
-    model: RefSRNet | str | Path = BUNDLED[0],
+    model: RefSRNet | str | Path = BUNDLED[0],  # a network, or what `RefSRNet.from_pretrained` takes
     largest: int = LARGEST,  # pixels of the small picture
     max_memory: str | int = "4GB",  # see `upscale`
 ) -> "gr.Blocks":
@@ -453,7 +454,7 @@ def serve(
     host: str = "127.0.0.1",  # "0.0.0.0": whoever can reach this machine can use the page
     port: int | None = None,  # default: the first free one from 7860 on
     browser: bool = False,  # open one
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = print,  # is told the address
     **options,  # of `build_page`
 ) -> None:
     "Show the page until Ctrl-C. Raises `ValueError` if it can't be shown there."

@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from .contrastive import ContrastiveMatcher
-from .core import atomically, check_image, read_image, write_image
+from .core import check_image, read_image, write_image, write_text
 from .data import _checked, _faults, _tensor, listed_pairs
 from .matching import Matches
 from .weights import RefSRNet
@@ -85,7 +85,7 @@ def _texture(
     return torch.cat([F.normalize(part.flatten().sign() * part.flatten().abs().sqrt(), dim=0) for part in total])
 
 # %% ../nbs/24_choosing.ipynb #bfe7b978
-STEP = 3  # cells to either side
+STEP = 3  # cells to either side of a place, between which the map is measured
 
 
 def local_scale(
@@ -105,7 +105,7 @@ def local_scale(
 
 # %% ../nbs/24_choosing.ipynb #273f0ec0
 CHANCE = 0.5  # cosine from which on coverage counts
-WEIGHT, SCALE = 0.035, 0.4  # a candidate with less is of no use
+WEIGHT, SCALE = 0.035, 0.4  # a candidate with less of either is of no use
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,16 @@ class Candidate:
 
     @property
     def useful(self) -> bool:
-        "Does it show the scene, as far as the matcher can tell?"
+        "Does it show the scene large enough, as far as the matcher can tell?"
         return self.weight >= WEIGHT and self.scale >= SCALE
+
+    @property
+    def verdict(self) -> str:
+        "That in words, with the reason."
+        if self.weight < WEIGHT:
+            return "of no use: too little of the picture is found in it"
+        small = f"of no use: it shows the scene at less than {SCALE:g} of the size, and knows hardly more than the picture"
+        return "useful" if self.useful else small
 
     @property
     def weight(self) -> float:
@@ -203,8 +211,8 @@ def rank_references(
     ranked = sorted(judged, key=_worth)[:top]
     if not ranked[0].useful:
         nearest = ranked[0]
-        message = "None of %d photos is of use as a reference: the one that looks most alike, %s, matches %.0f%% of the picture."
-        log.warning(message, len(photos), nearest.path.name, 100 * nearest.coverage)
+        message = "None of %d photos is of use as a reference. The one that looks most alike, %s, matches %.0f%% of the picture and is %s."
+        log.warning(message, len(photos), nearest.path.name, 100 * nearest.coverage, nearest.verdict)
     return ranked
 
 
@@ -263,7 +271,7 @@ def album_pairs(
     return _checked(pairs, "The album", "add photos that show the same place from elsewhere")
 
 # %% ../nbs/24_choosing.ipynb #df2ee453
-COLUMNS = ("hr", "ref", "coverage", "score", "scale")
+COLUMNS = ("hr", "ref", "coverage", "score", "scale")  # of the table: two files, and the numbers of `Candidate`
 THUMBNAIL = 240  # pixels of the longer side
 
 _PAGE = Template("""<!DOCTYPE html>
@@ -344,8 +352,7 @@ def write_candidates(
     name = html.escape(csv_path.name)
     text = _PAGE.substitute(name=name, side=THUMBNAIL, columns=header, sections="\n".join(sections))
     for path, content in ((page, text), (csv_path, "\n".join([header, *lines.values()]) + "\n")):
-        with atomically(path) as part:
-            part.write_text(content, encoding="utf-8", newline="\n")
+        write_text(path, content)
     return page
 
 
@@ -404,7 +411,7 @@ def write_set(
         bar = tqdm(list(zip(names, files, _scales(table))), "writing the pairs", leave=False, delay=2, disable=None)
         for name, (hr, ref), scale in bar:
             write_image(read_image(hr), part / "input" / f"{name}.png")
-            write_image(_shrunk(read_image(ref), scale), part / "ref" / f"{name}.png")
+            write_image(_shrunk(read_image(ref), scale, ref), part / "ref" / f"{name}.png")
         part.chmod(0o755)  # a temporary folder is private, what it becomes is not
         os.replace(part, folder)
     finally:
@@ -415,11 +422,17 @@ def write_set(
 def _scales(table: Path) -> list[float]:
     "The column scale of a table; ones where there is none."
     with table.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
-    try:
-        return [float(row.get("scale") or 1) for row in rows]
-    except ValueError as error:
-        raise ValueError(f"{table} has a scale that is no number ({error}): write one like 1.25.") from None
+        texts = [row.get("scale") or "1" for row in csv.DictReader(file)]
+    scales = []
+    for line, text in enumerate(texts, 2):
+        try:
+            scales.append(float(text))
+        except ValueError:
+            scales.append(math.nan)
+        if not 0 < scales[-1] < math.inf:
+            what = "how many times larger the reference shows the scene, like 1.25"
+            raise ValueError(f"The scale in line {line} of {table} is {text}: write {what}.")
+    return scales
 
 
 def _distinct(names: list[str]) -> list[str]:
@@ -432,10 +445,13 @@ def _distinct(names: list[str]) -> list[str]:
     return result
 
 
-def _shrunk(ref: torch.Tensor, scale: float) -> torch.Tensor:
-    "A reference (1, 3, h, w), at the input's scale if it is much larger."
-    if not scale > LARGER:
+def _shrunk(ref: torch.Tensor, scale: float, path: Path) -> torch.Tensor:
+    "A reference (1, 3, h, w), at the input's scale if it is much larger. Raises `ValueError` if nothing would be left of it."
+    if scale <= LARGER:
         return ref
     picture = Image.fromarray((ref[0] * 255).round().byte().permute(1, 2, 0).numpy())
-    size = tuple(max(12, round(n / scale)) for n in picture.size)
+    size = tuple(round(n / scale) for n in picture.size)
+    if min(size) < 12:
+        what = f"{path} has {picture.width} x {picture.height} pixels, less than a patch of 12 once it is shrunk by {scale:g}"
+        raise ValueError(f"{what}: check its scale.")
     return _tensor(picture.resize(size, Image.Resampling.LANCZOS))[None] / 255

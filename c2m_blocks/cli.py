@@ -31,29 +31,35 @@ class Clock:
 # %% ../nbs/40_cli.ipynb #a46ea2a0
 def upscale_command(args: Namespace) -> None:
     "`c2m upscale`: a picture and its references to a picture four times as large."
-    if bool(args.ref) == args.no_ref:
-        raise ValueError("Name a photo of the same place with --ref, or say --no-ref to go without one.")
+    what = _upscaling(args, args.lr)
     say = Clock()
     from c2m_blocks.inference import upscale_file
 
-    say(f"upscaling {args.lr} with {f'{len(args.ref)} reference(s)' if args.ref else 'no reference'} by {args.model}")
-    options = dict(tile=args.tile, max_memory=args.max_memory, search=args.search)
+    say(what)
+    options = dict(tile=args.tile, max_memory=args.max_memory, search=args.search, precision=args.precision)
     out = upscale_file(args.lr, args.ref, args.output, args.model, args.force, **options)
     say(f"written to {out}")
+
+
+def _upscaling(args: Namespace, source: Path) -> str:
+    "What is going to be done. Raises `ValueError` unless it is said with which references, or that there is none."
+    if bool(args.ref) == args.no_ref:
+        raise ValueError("Name a photo of the same place with --ref, or say --no-ref to go without one.")
+    return f"upscaling {source} with {f'{len(args.ref)} reference(s)' if args.ref else 'no reference'} by {args.model}"
 
 # %% ../nbs/40_cli.ipynb #637bacc2
 def upscale_video_command(args: Namespace) -> None:
     "`c2m upscale-video`: a clip and its references to a clip four times as large."
-    if bool(args.ref) == args.no_ref:
-        raise ValueError("Name a photo of the same place with --ref, or say --no-ref to go without one.")
+    what = _upscaling(args, args.clip)
     say = Clock()
     from c2m_blocks.video_files import default_clip_output, parts_folder, upscale_video
 
     out = args.output or default_clip_output(args.clip)
-    say(f"upscaling {args.clip} with {f'{len(args.ref)} reference(s)' if args.ref else 'no reference'} by {args.model}")
-    options = dict(window=args.window, search=args.search, rate=args.rate, resume=args.resume, force=args.force)
+    say(what)
+    options = dict(search=args.search, precision=args.precision, rate=args.rate, resume=args.resume, force=args.force)
+    options |= dict(window=args.window) if args.window is not None else {}
     try:
-        upscale_video(args.clip, args.ref, out, args.model, **{name: value for name, value in options.items() if value is not None})
+        upscale_video(args.clip, args.ref, out, args.model, **options)
     except KeyboardInterrupt:
         if parts_folder(out).is_dir():
             print(f"\nwhat is done is in {out}; go on with --resume", file=sys.stderr)
@@ -64,17 +70,14 @@ def upscale_video_command(args: Namespace) -> None:
 def match_command(args: Namespace) -> None:
     "`c2m match`: draw where in the reference each part of a picture was found."
     say = Clock()
-    import torch
-
     from c2m_blocks.core import check_output, read_image
+    from c2m_blocks.inference import find_matches
     from c2m_blocks.plotting import FIGURES, draw_matches, save_figure
-    from c2m_blocks.weights import RefSRNet
 
     check_output(args.output, args.force, FIGURES)
     lr, ref = read_image(args.lr), read_image(args.ref)
     say(f"matching {lr.shape[-1]} x {lr.shape[-2]} pixels with {ref.shape[-1]} x {ref.shape[-2]} by {args.model}")
-    with torch.inference_mode():
-        matches = RefSRNet.from_pretrained(args.model).matcher(lr, ref)
+    matches = find_matches(lr, ref, args.model)
     save_figure(draw_matches(lr, ref, matches), args.output)
     say(f"mean score {matches.score.mean():.3f}, drawn to {args.output}")
 
@@ -105,45 +108,43 @@ def demo_command(args: Namespace) -> None:
 # %% ../nbs/40_cli.ipynb #d9286ae8
 def train_command(args: Namespace) -> None:
     "`c2m train`: a stage of the training, from its recipe."
+    from c2m_blocks.core import from_json, is_first_process
     from c2m_blocks.recipes import STAGES, read_recipe, recipe_numbers, write_recipe
     from c2m_blocks.training import train
     from c2m_blocks.video_recipes import VIDEO_STAGES
 
     stage, given = (STAGES | VIDEO_STAGES)[args.stage], vars(args)
-    changes = {name: given[name] for name in recipe_numbers(stage) if name in given}
-    changes = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
+    changes = from_json({name: given[name] for name in recipe_numbers(stage) if name in given})
     run = args.output or Path("runs") / args.stage
     written = args.recipe or (run / "recipe.toml" if args.resume and (run / "recipe.toml").exists() else None)
     if written:
+        if not Path(written).is_file():
+            raise ValueError(f"There is no recipe {written}: name a recipe.toml that another run wrote.")
         recipe = replace(read_recipe(stage, Path(written).read_text(encoding="utf-8")), **changes)
     else:
         recipe = stage.preset(changes.pop("network", stage.tiny), **changes)
     if not recipe.data:
         raise ValueError("Say what to learn from: --data and a folder of photos.")
-    if _speaks():
+    if is_first_process():
         print(f"# {args.stage}, into {run}\n{write_recipe(recipe)}", flush=True)
     try:
         train(recipe, run, args.resume, tuple(args.track))
     except KeyboardInterrupt:
         print(f"\nsaved in {run}; go on with --resume", file=sys.stderr)
         raise
-    if _speaks():
+    if is_first_process():
         print(f"written to {run / 'model'}, the curves to {run / 'curves.png'}")
-
-
-def _speaks() -> bool:
-    "Whether this is the first of the processes that were launched together."
-    return not int(environ.get("RANK", 0))
 
 # %% ../nbs/40_cli.ipynb #dfc041c3
 def eval_command(args: Namespace) -> None:
     "`c2m eval`: models on a benchmark, by a protocol."
     from c2m_blocks.benchmarks import CLIPS, describe_set, find_entries
-    from c2m_blocks.core import atomically
+    from c2m_blocks.core import is_first_process, write_text
     from c2m_blocks.evaluation import Benchmark, Protocol, contact_sheet, evaluate, results_table
+    from c2m_blocks.inference import ready
     from c2m_blocks.plotting import save_figure
     from c2m_blocks.video_evaluation import ClipBenchmark, clips_table, draw_clips
-    from c2m_blocks.weights import load_flow, load_network
+    from c2m_blocks.weights import load_flow
 
     names = ("bicubic", "pad", "multiple", "border", "luma", "rounded", "refs", "perceptual")
     changes = {name: getattr(args, name) for name in names if name in args}
@@ -155,16 +156,15 @@ def eval_command(args: Namespace) -> None:
     flow = load_flow(args.flow or "c2m-video-tiny") if clips else None
     benchmark = ClipBenchmark(entries, protocol, flow) if clips else Benchmark(entries, protocol)
     name = describe_set(args.dataset, entries, args.seed)
-    for model in folders:
-        if model != "bicubic":
-            load_network(model)  # whether it can be had is to be known now, not when its turn comes
+    # whether each can be had is to be known now, not when its turn comes
+    networks = {model: model if model == "bicubic" else ready(model) for model in folders}
     out = args.output or Path("evaluation") / args.dataset
-    if _speaks():
+    if is_first_process():
         print(f"{name}: {benchmark.protocol}", flush=True)
     summaries, errors = [], []
     for model, folder in folders.items():
         try:
-            summaries.append(evaluate(model, benchmark, out / folder, name))
+            summaries.append(evaluate(networks[model], benchmark, out / folder, name, model))
         except ValueError as error:
             errors.append(f"{model}: {error}")
         except KeyboardInterrupt:
@@ -172,16 +172,16 @@ def eval_command(args: Namespace) -> None:
             raise
     if errors:
         raise ValueError(" ".join(errors))
-    if _speaks():
+    if is_first_process():
         table = results_table(summaries) + ("\n" + clips_table(summaries) if clips else "")
-        with atomically(out / "table.md") as part:
-            part.write_text(table, encoding="utf-8")
+        write_text(out / "table.md", table)
         print(f"\n{table}\nwritten to {out}")
         if clips:
             save_figure(draw_clips(summaries), out / "frames.png")
         elif len(folders) > 1:
             first, *_, last = folders.values()
             save_figure(contact_sheet(benchmark, out / last, out / first), out / "contact.png")
+            print(f"contact.png compares {last} with {first}")
 
 
 def _folders(models: list[str]) -> dict[str, str]:
@@ -197,6 +197,8 @@ def _folders(models: list[str]) -> dict[str, str]:
 def refs_command(args: Namespace) -> None:
     "`c2m refs`: the photos of a folder that would serve a picture best."
     say = Clock()
+    from math import isnan
+
     from c2m_blocks.choosing import SMALLEST, rank_references
     from c2m_blocks.core import read_image
     from c2m_blocks.data import find_photos
@@ -207,9 +209,8 @@ def refs_command(args: Namespace) -> None:
     say(f"looking for {args.lr} among {len(photos)} photos")
     found = rank_references(lr, photos, matcher, args.top)
     for candidate in found:
-        verdict = "useful" if candidate.useful else "of no use"
-        scale = f"{candidate.scale:5.2f} times as large" if candidate.scale == candidate.scale else f"{'of no known size':20}"
-        print(f"{candidate.coverage:4.0%} found with score {candidate.score:.2f}, {scale}, {verdict:9}  {candidate.path}")
+        scale = f"{'of no known size':20}" if isnan(candidate.scale) else f"{candidate.scale:5.2f} times as large"
+        print(f"{candidate.coverage:4.0%} found with score {candidate.score:.2f}, {scale}  {candidate.path}: {candidate.verdict}")
     ref, model = ["--ref", found[0].path] if found[0].useful else ["--no-ref"], ["--model", args.model] if args.model != "c2m-tiny" else []
     say(shlex.join(map(str, ["c2m", "upscale", args.lr, *ref, *model])))
 
@@ -241,7 +242,8 @@ def robustness_command(args: Namespace) -> None:
     from c2m_blocks.core import check_output
     from c2m_blocks.data import find_photos
     from c2m_blocks.plotting import FIGURES, save_figure
-    from c2m_blocks.robustness import as_markdown, draw_robustness, joined, robustness, write_table
+    from c2m_blocks.robustness import draw_robustness, robustness
+    from c2m_blocks.tables import as_markdown, joined, write_table
     from c2m_blocks.weights import RefSRNet
 
     table = check_output(args.output, args.force, FIGURES).with_suffix(".csv")
@@ -264,7 +266,7 @@ def ablation_command(args: Namespace) -> None:
     from c2m_blocks.benchmarks import pairs
     from c2m_blocks.core import check_output
     from c2m_blocks.evaluation import Benchmark, Protocol
-    from c2m_blocks.robustness import TABLES, as_markdown, write_table
+    from c2m_blocks.tables import TABLES, as_markdown, write_table
 
     if args.output:
         check_output(args.output, args.force, TABLES)
@@ -333,7 +335,7 @@ def _add_protocol(parser: ArgumentParser) -> None:
     whose = "whose (default: of clips their own, else c2-matching), changed by:"
     parser.add_argument("--protocol", choices=PROTOCOLS, default="", help=whose)
     change = lambda name, about, **options: parser.add_argument(name, default=SUPPRESS, help=about, **options)
-    change("--refs", "which references are shown: 1 to 5, best, all or none", metavar="WHICH")
+    change("--refs", "which references are shown: 1 to 5, best, all, none, or own, the LR picture itself", metavar="WHICH")
     change("--border", "pixels that are not measured", type=int)
     change("--rgb", "measure RGB instead of luma", dest="luma", action="store_false")
     change("--rounded", "to 8 bits before measuring", choices=("no", "rgb", "luma"))
@@ -358,11 +360,16 @@ def _parser(wanted: str = "") -> ArgumentParser:
             sub.add_argument("--force", action="store_true", help="overwrite the output")
         return sub
 
+    def takes_references(sub: ArgumentParser) -> None:
+        several = "a photo of the same place; may be given several times"
+        sub.add_argument("--ref", metavar="REF", type=Path, action="append", default=[], help=several)
+        sub.add_argument("--no-ref", action="store_true", help="go without a reference")
+        faster = "of the convolutions; bfloat16 is faster on a GPU and on a CPU that multiplies it, and differs by about 56 dB"
+        sub.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help=f"{faster} (default: %(default)s)")
+
     sub = command("upscale", upscale_command, "Upscale a picture by four.")
     sub.add_argument("lr", metavar="LR", type=Path, help="the picture: PNG, JPEG or WebP")
-    several = "a photo of the same place; may be given several times"
-    sub.add_argument("--ref", metavar="REF", type=Path, action="append", default=[], help=several)
-    sub.add_argument("--no-ref", action="store_true", help="go without a reference")
+    takes_references(sub)
     default = ".png, .jpg or .webp (default: LR_x4.png, beside LR)"
     sub.add_argument("-o", "--output", metavar="OUT", type=Path, help=default)
     auto = "how matches are sought: every place, or nearly as good and much faster (default: exact up to about a minute)"
@@ -372,14 +379,13 @@ def _parser(wanted: str = "") -> ArgumentParser:
     about = "Upscale a clip by four, with its sound and all that belongs to it."
     sub = command("upscale-video", upscale_video_command, about, model="c2m-video-tiny")
     sub.add_argument("clip", metavar="CLIP", type=Path, help="a video file, or a folder of numbered frames")
-    sub.add_argument("--ref", metavar="REF", type=Path, action="append", default=[], help=several)
-    sub.add_argument("--no-ref", action="store_true", help="go without a reference")
+    takes_references(sub)
     default = ".mp4, .mov, .mkv, or a folder for PNG files (default: CLIP_x4.mp4, beside CLIP)"
     sub.add_argument("-o", "--output", metavar="OUT", type=Path, help=default)
     sub.add_argument("--resume", action="store_true", help="go on with the run that was interrupted, if there is one")
     sub.add_argument("--window", metavar="N", type=int, help="frames that are restored at a time: fewer take less memory (default: 24)")
     auto = "how matches are sought (default: every place, if that takes about a second a frame); propagate: from frame to frame"
-    sub.add_argument("--search", choices=("auto", "exact", "coarse", "propagate"), help=auto)
+    sub.add_argument("--search", choices=("auto", "exact", "coarse", "propagate"), default="auto", help=auto)
     sub.add_argument("--rate", metavar="FPS", help="frames a second of a folder: 25, or 30000/1001 (default: 25)")
     sub = command("match", match_command, "Draw which part of a reference each part of a picture matches.")
     sub.add_argument("lr", metavar="LR", type=Path, help="the picture")
@@ -468,8 +474,9 @@ def main(
 
             if not lacks_memory(error):
                 raise
-            remedy = "lower --batch or --size" if "stage" in args else "lower --window" if "window" in args else "set --max-memory"
-            message = f"There is not enough memory for pictures of this size: {remedy}, or make them smaller."
+            remedies = dict(stage="lower --batch or --size, or ", window="lower --window, or ", max_memory="set --max-memory, or ")
+            remedy = next((text for name, text in remedies.items() if name in args), "")
+            message = f"There is not enough memory for pictures of this size: {remedy}make them smaller."
         print(f"c2m: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

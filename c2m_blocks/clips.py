@@ -16,11 +16,10 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from .contrastive import random_homography, warp_points
 from c2m_blocks.data import (
-    _cut, _epoch_and_number, _lr, _photo, _place, _tensor, _translation, _turn, _turned, find_photos, random_view, recolour,
+    Repeatable, _cut, _lr, _photo, _place, _tensor, _translation, _turn, _turned, find_photos, photo_names, random_view, recolour,
 )
 from .flow import flow_warp
 from .frames import Clip, find_frames, frame_number, read_clip
@@ -28,7 +27,7 @@ from .matching import cell_grid
 
 # %% ../nbs/20a_clips.ipynb #c4fedbac
 def smooth_flow(
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # all chance comes from it
     size: int,  # side of the frame, pixels
     motion: float,  # how far the whole frame is shifted at most, pixels along each axis
 ) -> torch.Tensor:  # (2, size, size): (x, y) in pixels
@@ -43,7 +42,7 @@ def smooth_flow(
     return shift + plane + strength / 8 * field
 
 # %% ../nbs/20a_clips.ipynb #f2069c68
-class FlowPairs(Dataset):
+class FlowPairs(Repeatable):
     """Two frames made of a photo, and the flow between them. An item is a dict:
 
     `frame` and `other` (3, size, size), RGB in [0, 1]; `flow` (2, size, size), (x, y) in pixels from `frame` to `other`; `name` is that of
@@ -54,18 +53,13 @@ class FlowPairs(Dataset):
         photos: list[Path],  # files that Pillow can read, see `find_photos`
         size: int = 64,  # side of the frames, pixels
         motion: float = 12.0,  # see `smooth_flow`
-        seed: int = 0,
+        seed: int = 0,  # of all chance
     ):
-        if not photos:
-            raise ValueError("There are no photos to make frames of: name a folder that holds JPEG, PNG or WebP files.")
-        self.photos, self.size, self.motion, self.seed = sorted(photos), size, motion, seed
-
-    def __len__(self) -> int:
-        return len(self.photos)
+        self.photos, self.size, self.motion = sorted(photos), size, motion
+        super().__init__(photo_names(self.photos, "frames"), seed)
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict:
-        epoch, i = _epoch_and_number(key, len(self))
-        rng = np.random.default_rng((self.seed, epoch, i))
+        i, rng = self.drawn(key)
         flow = smooth_flow(rng, self.size, self.motion)
         margin = math.ceil(flow.abs().max().item()) + 2
         canvas = self._canvas(rng, _photo(self.photos[i]), self.size + 2 * margin)
@@ -74,7 +68,7 @@ class FlowPairs(Dataset):
         both = flow_warp(canvas.expand(2, -1, -1, -1), torch.stack([start + flow, start]))
         if rng.random() < 0.5:  # the light may change a little from frame to frame
             both[1] = (both[1] * math.exp(rng.uniform(-0.1, 0.1))).clamp(0, 1)
-        return dict(frame=both[0], other=both[1], flow=flow, name=self.photos[i].name)
+        return dict(frame=both[0], other=both[1], flow=flow, name=self.names[i])
 
     def _canvas(self, rng: np.random.Generator, photo: np.ndarray, side: int) -> torch.Tensor:  # (1, 3, side, side)
         "A square of the photo, shrunk as far as frames of low resolution are, turned and mirrored."
@@ -86,7 +80,7 @@ class FlowPairs(Dataset):
 
 # %% ../nbs/20a_clips.ipynb #7fcc055f
 def wander(
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # all chance comes from it
     size: int,  # side of the window, pixels
     count: int,  # how many frames
     speed: float = 12.0,  # of the fastest windows, pixels a frame
@@ -104,10 +98,10 @@ def wander(
     ]
 
 # %% ../nbs/20a_clips.ipynb #e36a5aa2
-GAP = 24  # frames between the reference and the clip, at most
+GAP = 24  # frames between the reference and the clip, at most: about a second
 
 
-class PhotoClips(Dataset):
+class PhotoClips(Repeatable):
     """Clips made of photos by a window that wanders. An item is a dict:
 
     `lr` (t, 3, size / 4, size / 4), PIL bicubic on 8 bits; `hr` (t, 3, size, size) and `ref` (3, size, size); all RGB in [0, 1];
@@ -119,18 +113,13 @@ class PhotoClips(Dataset):
         frames: int = 15,  # t
         size: int = 256,  # side of the HR frames, pixels, a multiple of 4
         unrelated: float = 0.2,  # part of the clips whose reference is of another photo
-        seed: int = 0,
+        seed: int = 0,  # of all chance
     ):
-        if not photos:
-            raise ValueError("There are no photos to make clips of: name a folder that holds JPEG, PNG or WebP files.")
-        self.photos, self.frames, self.size, self.unrelated, self.seed = sorted(photos), frames, size, unrelated, seed
-
-    def __len__(self) -> int:
-        return len(self.photos)
+        self.photos, self.frames, self.size, self.unrelated = sorted(photos), frames, size, unrelated
+        super().__init__(photo_names(self.photos, "clips"), seed)
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict:
-        epoch, i = _epoch_and_number(key, len(self))
-        rng, size = np.random.default_rng((self.seed, epoch, i)), self.size
+        (i, rng), size = self.drawn(key), self.size
         photo, other = _photo(self.photos[i]), _photo(self.photos[rng.integers(len(self.photos))])
         shrink, centre = _place(rng, photo, size)
         gap = int(rng.integers(1, GAP + 1))
@@ -144,7 +133,7 @@ class PhotoClips(Dataset):
             ref = _cut(other, np.eye(3), *_place(rng, other, size), size)
         elif rng.random() < 0.3:
             ref = recolour(rng, _cut(photo, random_view(rng, size), shrink, centre, size))
-        return _clip_item(rng, frames, ref, self.photos[i].name)
+        return _clip_item(rng, frames, ref, self.names[i])
 
 
 def _passing(rng: np.random.Generator, pictures: list[np.ndarray], thing: np.ndarray) -> list[np.ndarray]:
@@ -170,7 +159,7 @@ def _clip_item(rng: np.random.Generator, frames: list[np.ndarray], ref: np.ndarr
 
 # %% ../nbs/20a_clips.ipynb #81c0b5ae
 log = logging.getLogger(__name__)
-FILM_FILES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
+FILM_FILES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")  # endings of what is looked into
 
 
 def find_films(
@@ -199,9 +188,9 @@ def _numbered(folder: Path, frames: int) -> bool:
 
 
 def film_frames(
-    film: Clip,
+    film: Clip,  # of `find_films`
     first: int,  # number of the first frame
-    count: int,
+    count: int,  # how many follow each other
 ) -> list[np.ndarray]:  # (h, w, 3) of 8 bits
     "Some frames of a film. Raises `ValueError` if they can't be read."
     if film.path.is_dir():
@@ -213,7 +202,7 @@ def film_frames(
     return [(frame[0] * 255).round().byte().permute(1, 2, 0).numpy() for frame in frames]
 
 # %% ../nbs/20a_clips.ipynb #587d4a0f
-class FilmClips(Dataset):
+class FilmClips(Repeatable):
     """Clips cut from films. Items are those of `PhotoClips`.
 
     Windows are shrunk by a random factor, because the single pixels of a film are soft. Raises `ValueError` if there are no films."""
@@ -225,28 +214,26 @@ class FilmClips(Dataset):
         size: int = 256,  # side of the HR frames, pixels, a multiple of 4
         each: int = 16,  # clips that a film gives in an epoch
         unrelated: float = 0.2,  # part of the clips whose reference is of another film
-        seed: int = 0,
+        seed: int = 0,  # of all chance
     ):
         if not films:
             raise ValueError("There are no films to make clips of: name a folder that holds video files or folders of numbered frames.")
         if small := [film for film in films if min(film.width, film.height) < size]:
             film = small[0]
             raise ValueError(f"{film.path} has {film.width} x {film.height} pixels, less than a window of {size}: make windows smaller.")
-        self.films, self.frames, self.size, self.each, self.unrelated, self.seed = films, frames, size, each, unrelated, seed
-
-    def __len__(self) -> int:
-        return self.each * len(self.films)
+        super().__init__([film.path.name for film in films for _ in range(each)], seed)
+        self.films, self.frames, self.size, self.each, self.unrelated = films, frames, size, each, unrelated
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict:
-        epoch, i = _epoch_and_number(key, len(self))
-        rng, film = np.random.default_rng((self.seed, epoch, i)), self.films[i // self.each]
+        i, rng = self.drawn(key)
+        film = self.films[i // self.each]
         gap = int(rng.integers(1, min(GAP, film.count - self.frames) + 1))
         first = int(rng.integers(0, film.count - gap - self.frames + 1))
         ref, *frames = self._windows(rng, [*film_frames(film, first, 1), *film_frames(film, first + gap, self.frames)])
         if rng.random() < self.unrelated and len(self.films) > 1:
             other = self.films[(i // self.each + rng.integers(1, len(self.films))) % len(self.films)]
             ref, = self._windows(rng, film_frames(other, int(rng.integers(other.count)), 1))
-        return _clip_item(rng, frames, ref, film.path.name)
+        return _clip_item(rng, frames, ref, self.names[i])
 
     def _windows(self, rng: np.random.Generator, pictures: list[np.ndarray]) -> list[np.ndarray]:
         "The same window of each."
@@ -254,17 +241,15 @@ class FilmClips(Dataset):
         return [_cut(picture, np.eye(3), *place, self.size) for picture in pictures]
 
 # %% ../nbs/20a_clips.ipynb #d61de59b
-class _Together(Dataset):
+class _Together(Repeatable):
     "Several data sets, one after the other."
 
-    def __init__(self, parts: list[Dataset]):
+    def __init__(self, parts: list[Repeatable]):
+        super().__init__([name for part in parts for name in part.names])
         self.parts = parts
 
-    def __len__(self) -> int:
-        return sum(map(len, self.parts))
-
     def __getitem__(self, key: int | tuple[int, int]) -> dict:
-        epoch, i = _epoch_and_number(key, len(self))
+        epoch, i = self.place(key)
         for part in self.parts:
             if i < len(part):
                 return part[epoch, i]
@@ -272,12 +257,12 @@ class _Together(Dataset):
 
 
 def folder_clips(
-    folder: str | Path,
+    folder: str | Path,  # searched with all its folders
     frames: int = 15,  # of a clip
     size: int = 256,  # side of the HR frames, pixels
     unrelated: float = 0.2,  # part of the clips whose reference shows something else
-    seed: int = 0,
-) -> Dataset:  # of items as `PhotoClips` gives them
+    seed: int = 0,  # of all chance
+) -> Repeatable:  # of items as `PhotoClips` gives them
     "The clips that can be made of a folder's photos and films. Raises `ValueError` if it holds neither."
     if not Path(folder).is_dir():
         raise ValueError(f"There is no folder {folder}: name one that holds films or photos.")

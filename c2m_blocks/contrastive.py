@@ -97,7 +97,7 @@ class TripletMarginLoss(nn.Module):
         query: torch.Tensor,  # (b, c, h, w) descriptors
         ref: torch.Tensor,  # (b, c, H, W)
         homography: torch.Tensor,  # (b, 3, 3): query to reference, pixels
-    ):  # per picture with enough overlap: its number, the cells of the query and those of the reference
+    ) -> list[tuple[int, torch.Tensor, torch.Tensor]]:  # for each picture: its number, cells of query and reference
         "The correspondences of a batch; raises `TooFewCorrespondences`, a `ValueError`, if no picture has enough of them."
         sizes = query.shape[-2:], ref.shape[-2:]
         found = [(i, *correspondences(m, *sizes, self.ref_cell, self.anchor)) for i, m in enumerate(homography)]

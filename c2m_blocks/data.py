@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['log', 'SHORTER', 'BANDS', 'SMALL', 'find_photos', 'random_view', 'moved_corners', 'controlled_view', 'recolour',
-           'occlude', 'SyntheticPairs', 'folder_pairs', 'listed_pairs', 'readable_pairs', 'PhotoPairs']
+           'occlude', 'Repeatable', 'photo_names', 'SyntheticPairs', 'folder_pairs', 'listed_pairs', 'readable_pairs',
+           'PhotoPairs']
 
 # %% ../nbs/20_data.ipynb #59262a4d
 import csv
@@ -22,7 +23,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from .contrastive import random_homography
-from .core import FORMATS
+from .core import FORMATS, few
 
 # %% ../nbs/20_data.ipynb #0291a28d
 log = logging.getLogger(__name__)
@@ -51,8 +52,8 @@ def _faults(files: list[Path], at_least: int) -> dict[Path, str]:
         checked = tqdm(checked, "looking at the photos", len(files), leave=False, delay=2, disable=None)
         faults = {f: fault for f, fault in zip(files, checked) if fault}
     if faults:
-        named = ", ".join(f"{f.name} ({fault})" for f, fault in list(faults.items())[:5])
-        log.warning("%d of %d pictures are left out: %s%s", len(faults), len(files), named, ", ..." if len(faults) > 5 else "")
+        named = few(f"{f.name} ({fault})" for f, fault in faults.items())
+        log.warning("%d of %d pictures are left out: %s", len(faults), len(files), named)
     return faults
 
 
@@ -69,7 +70,7 @@ def _fault(photo: Path, at_least: int) -> str:
     return ""
 
 # %% ../nbs/20_data.ipynb #e599b942
-SHORTER = 1024  # pixels of the shorter side of a photo that are kept at most: crops are much smaller
+SHORTER = 1024  # pixels of the shorter side of a photo that are kept at most: the paper's crops have 160, shrunk by up to 2.5
 
 
 @lru_cache(maxsize=160)  # decoding a photo costs more than all that is done with it
@@ -103,7 +104,7 @@ def _turn(angle: float, zoom: float) -> np.ndarray:
 
 
 def random_view(
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # all chance comes from it
     size: int,  # side of both crops, pixels
     scale: tuple[float, float] = (0.7, 1.4),  # how much larger things may be in the reference
     rotation: float = 30.0,  # degrees either way
@@ -121,7 +122,7 @@ def random_view(
 
 # %% ../nbs/20_data.ipynb #24678f41
 def moved_corners(
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # all chance comes from it
     size: int,  # side of both crops, pixels
     shift: float = 10.0,  # how far a corner moves at most, pixels along each axis
 ) -> np.ndarray:  # (3, 3): from the crop to the reference, continuous coordinates
@@ -130,14 +131,14 @@ def moved_corners(
     return _translation(0.5, 0.5) @ random_homography(1, size, size, shift, generator)[0].double().numpy() @ _translation(-0.5, -0.5)
 
 # %% ../nbs/20_data.ipynb #92d6ec16
-BANDS = {
+BANDS = {  # ours: section 5.7 of the paper names them and does not say where they begin
     "rotation": {"small": (0, 15), "medium": (15, 30), "large": (30, 45)},  # degrees either way
     "scale": {"small": (1, 1.2), "medium": (1.2, 1.5), "large": (1.5, 2)},  # times, larger or smaller
 }
 
 
 def controlled_view(
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # all chance comes from it
     size: int,  # side of both crops, pixels
     rotation: tuple[float, float] = (0, 0),  # degrees, either way
     scale: tuple[float, float] = (1, 1),  # times, larger or smaller
@@ -149,7 +150,7 @@ def controlled_view(
 
 # %% ../nbs/20_data.ipynb #d0f93558
 def recolour(
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # all chance comes from it
     x: np.ndarray,  # (h, w, 3) in [0, 1]
     strength: float = 0.25,  # how far exposure, gamma and each colour may go, as a logarithm
 ) -> np.ndarray:  # (h, w, 3) in [0, 1]
@@ -159,7 +160,7 @@ def recolour(
 
 # %% ../nbs/20_data.ipynb #f83a4c34
 def occlude(
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # all chance comes from it
     x: np.ndarray,  # (h, w, 3)
     other: np.ndarray,  # (h, w, 3), what gets in the way
     part: float = 0.5,  # of each side that is covered at most
@@ -173,7 +174,49 @@ def occlude(
     return covered
 
 # %% ../nbs/20_data.ipynb #5f70e44f
-class SyntheticPairs(Dataset):
+class Repeatable(Dataset):
+    "Items everything random about which depends on a seed, the epoch and the number alone: `items[epoch, i]`, or `items[i]` of epoch 0."
+
+    def __init__(
+        self,
+        names: list[str],  # of the items of an epoch: of what each is made
+        seed: int = 0,  # of all chance
+    ):
+        self.names, self.seed = names, seed
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def place(
+        self,
+        key: int | tuple[int, int],  # of an item
+    ) -> tuple[int, int]:
+        "Epoch and number of an item. Raises `IndexError` for one that there is not."
+        epoch, i = key if isinstance(key, tuple) else (0, key)
+        if not 0 <= i < len(self):
+            raise IndexError(f"There are {len(self)} items an epoch, {i} is not one of them.")
+        return epoch, i
+
+    def drawn(
+        self,
+        key: int | tuple[int, int],  # of an item
+    ) -> tuple[int, np.random.Generator]:  # its number, and all its chance
+        "What an item begins with. Raises `IndexError` for one that there is not."
+        epoch, i = self.place(key)
+        return i, np.random.default_rng((self.seed, epoch, i))
+
+
+def photo_names(
+    photos: list[Path],  # see `find_photos`
+    made: str,  # of them: "pairs"
+) -> list[str]:
+    "The names of photos. Raises `ValueError` if there are none."
+    if not photos:
+        raise ValueError(f"There are no photos to make {made} of: name a folder that holds PNG, JPEG or WebP files.")
+    return [photo.name for photo in photos]
+
+# %% ../nbs/20_data.ipynb #00249b39
+class SyntheticPairs(Repeatable):
     """Training pairs from photos. An item is a dict:
 
     `lr` (3, size / 4, size / 4), PIL bicubic on 8 bits; `hr` and `ref` (3, size, size); all RGB in [0, 1]. `homography` (3, 3) takes
@@ -187,19 +230,13 @@ class SyntheticPairs(Dataset):
         view: Callable[[np.random.Generator, int], np.ndarray] = random_view,  # `view(rng, size)`: from the crop to the reference
         altered: bool = True,  # many references have other colours, and something in the way
         unrelated: float = 0.2,  # part of the pairs whose reference is of another photo
-        seed: int = 0,
+        seed: int = 0,  # of all chance
     ):
-        if not photos:
-            raise ValueError("There are no photos to make pairs of: name a folder that holds JPEG, PNG or WebP files.")
-        self.photos, self.size, self.view, self.seed = sorted(photos), size, view, seed
-        self.altered, self.unrelated = altered, unrelated
-
-    def __len__(self) -> int:
-        return len(self.photos)
+        self.photos, self.size, self.view, self.altered, self.unrelated = sorted(photos), size, view, altered, unrelated
+        super().__init__(photo_names(self.photos, "pairs"), seed)
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict:
-        epoch, i = _epoch_and_number(key, len(self))
-        rng = np.random.default_rng((self.seed, epoch, i))
+        i, rng = self.drawn(key)
         photo = _photo(self.photos[i])
         other = lambda: _photo(self.photos[rng.integers(len(self.photos))])
         related = rng.random() >= self.unrelated
@@ -224,7 +261,7 @@ class SyntheticPairs(Dataset):
         pixels = _translation(-0.5, -0.5) @ both @ view @ np.linalg.inv(both) @ _translation(0.5, 0.5)
         return dict(
             lr=_lr(hr), hr=_tensor(hr), ref=_tensor(ref),
-            homography=torch.from_numpy(pixels), related=torch.tensor(related), name=self.photos[i].name,
+            homography=torch.from_numpy(pixels), related=torch.tensor(related), name=self.names[i],
         )
 
 
@@ -259,13 +296,6 @@ def _cut(photo: np.ndarray, view: np.ndarray, shrink: float, centre: np.ndarray,
     return np.asarray(seen) / np.float32(255)
 
 
-def _epoch_and_number(key: int | tuple[int, int], length: int) -> tuple[int, int]:
-    epoch, i = key if isinstance(key, tuple) else (0, key)
-    if not 0 <= i < length:
-        raise IndexError(f"There are {length} pairs an epoch, {i} is not one of them.")
-    return epoch, i
-
-
 def _turned(pictures: list[np.ndarray], turns: int, flip: int) -> list[np.ndarray]:
     "Pictures (h, w, 3), mirrored if `flip` is 1 and then turned by quarters."
     return [np.ascontiguousarray(np.rot90(x[:, :: 1 - 2 * flip], turns)) for x in pictures]
@@ -290,7 +320,8 @@ def folder_pairs(
 ) -> dict[str, tuple[Path, Path]]:  # the two files, by name
     "The pairs of a folder. Raises `ValueError` if there are none, or if a reference is missing."
     inputs = sorted(f for f in Path(folder).glob("*_input.png") if not f.name.startswith("."))
-    pairs = {f.name.removesuffix("_input.png"): (f, f.with_name(f.name.replace("_input.", "_ref."))) for f in inputs}
+    names = [f.name.removesuffix("_input.png") for f in inputs]
+    pairs = {name: (f, f.with_name(f"{name}_ref.png")) for name, f in zip(names, inputs)}
     return _checked(pairs, folder, "name the files NAME_input.png and NAME_ref.png")
 
 
@@ -321,8 +352,9 @@ def _checked(pairs: dict[str, tuple[Path, Path]], source: Path, remedy: str) -> 
     if not pairs:
         raise ValueError(f"{source} holds no pairs: {remedy}.")
     if missing := [f for pair in pairs.values() for f in pair if not f.is_file()]:
-        raise ValueError(f"{source} lacks {missing[0].name}: each input needs its reference.")
+        raise ValueError(f"{source} lacks {missing[0].name}: add it, or leave its pair out.")
     return pairs
+
 
 def readable_pairs(
     pairs: dict[str, tuple[Path, Path]],  # two files, by name
@@ -335,7 +367,7 @@ def readable_pairs(
     return whole
 
 # %% ../nbs/20_data.ipynb #a184e3a3
-SMALL = 160  # pixels of the longer side of the copies that are matched
+SMALL = 160  # pixels of the longer side of the copies that are matched: in a blink, and to a few pixels of a crop
 
 
 def _small(photo: Path) -> tuple[torch.Tensor, torch.Tensor]:
@@ -346,7 +378,7 @@ def _small(photo: Path) -> tuple[torch.Tensor, torch.Tensor]:
     return _lr(np.asarray(image) / np.float32(255))[None], _tensor(image)[None] / 255
 
 # %% ../nbs/20_data.ipynb #7fee9e3f
-class PhotoPairs(Dataset):
+class PhotoPairs(Repeatable):
     """Training pairs from pairs of photos: items as those of `SyntheticPairs`, without a homography.
 
     `hr` is a crop at the photo's own resolution, `ref` the crop of the reference that shows about the same."""
@@ -356,17 +388,13 @@ class PhotoPairs(Dataset):
         pairs: dict[str, tuple[Path, Path]],  # see `folder_pairs`, `listed_pairs` and `album_pairs`
         matcher: Callable | None = None,  # says where a crop lies in its reference; needed if references are larger than `size`
         size: int = 160,  # side of hr and ref in pixels, a multiple of 4
-        seed: int = 0,
+        seed: int = 0,  # of all chance
     ):
-        self.names, self.pairs, self.matcher, self.size, self.seed = list(pairs), list(pairs.values()), matcher, size, seed
-        self._known = {}
-
-    def __len__(self) -> int:
-        return len(self.pairs)
+        super().__init__(list(pairs), seed)
+        self.pairs, self.matcher, self.size, self._known = list(pairs.values()), matcher, size, {}
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict:
-        epoch, i = _epoch_and_number(key, len(self))
-        rng, size = np.random.default_rng((self.seed, epoch, i)), self.size
+        (i, rng), size = self.drawn(key), self.size
         hr, ref = (_padded(_photo(path), size) for path in self.pairs[i])
         y, x = (int(rng.integers(0, n - size + 1)) for n in hr.shape[:2])
         top, left = self._there(rng, i, y, x, hr, ref)

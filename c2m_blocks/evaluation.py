@@ -5,17 +5,13 @@
 # %% ../nbs/31_evaluation.ipynb #9181374b
 from __future__ import annotations  # matplotlib is imported only when something is drawn
 
-import csv
 import hashlib
-import io
 import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
-from copy import copy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
-from itertools import chain
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -27,21 +23,23 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from .benchmarks import Entry
-from .core import atomically, read_image, write_image
-from .inference import searching, upscale
+from .benchmarks import Entry, check_names
+from .core import as_json, few, from_json, read_image, write_image, write_text
+from .inference import MANY, find_matches, fingerprint, ready, restore, upscale
 from .metrics import psnr, ssim
 from .plotting import compare_rows
 from .resample import bicubic, bicubic_pil, rgb_to_y
+from .tables import markdown, write_table
 from .video import BasicVSR
-from .weights import RefSRNet, load_network
+from .weights import RefSRNet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # %% auto #0
-__all__ = ['log', 'PERCEPTUAL', 'PROTOCOLS', 'NAMED', 'DRAWS', 'SURE', 'MATLAB', 'PUBLISHED', 'Protocol', 'Benchmark', 'measure',
-           'evaluate', 'check_all_measured', 'difference', 'results_table', 'contact_sheet', 'check_published']
+__all__ = ['log', 'PERCEPTUAL', 'PROTOCOLS', 'DRAWS', 'SURE', 'MATLAB', 'PUBLISHED', 'Protocol', 'Benchmark', 'measure',
+           'evaluate', 'check_all_measured', 'interval', 'difference', 'results_table', 'contact_sheet',
+           'check_published']
 
 # %% ../nbs/31_evaluation.ipynb #d1f12e30
 log = logging.getLogger(__name__)
@@ -71,7 +69,7 @@ class Protocol:
         if self.border < 0:
             raise ValueError(f"border is {self.border}, but can't be negative.")
         if not (self.refs in ("best", "all", "none", "own") or self.refs.isdecimal() and int(self.refs)):
-            raise ValueError(f"refs is {self.refs!r}, but has to be a number from 1 on, best, all or none.")
+            raise ValueError(f"refs is {self.refs!r}, but has to be a number from 1 on, best, all, none or own (the LR picture itself).")
         if unknown := set(self.perceptual) - set(PERCEPTUAL):
             raise ValueError(f"There is no measure {unknown.pop()!r}: choose among {', '.join(PERCEPTUAL)}.")
         if self.rounded == "luma" and not self.luma:
@@ -121,19 +119,17 @@ class Benchmark(Dataset):
     def __init__(
         self,
         entries: list[Entry],  # see the room on benchmarks
-        protocol: Protocol = Protocol(),
+        protocol: Protocol = Protocol(),  # how pictures are made, shown and measured
     ):
         if not entries:
             raise ValueError(f"The benchmark is empty: name a folder that holds its {self.kind}.")
-        names = [entry.name for entry in entries]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"Two {self.kind} are named {twice[0]}: rename one of them.")
+        check_names(entries, self.kind)
         number = int(protocol.refs) if protocol.refs.isdecimal() else 0
         if few := [entry for entry in entries if entry.refs and len(entry.refs) < number]:
             raise ValueError(f"{few[0].name} has {len(few[0].refs)} references and no number {number}: choose another one, or refs none.")
         if protocol.refs != "none" and all(entry.own for entry in entries):
             protocol = replace(protocol, refs="own")
-        if protocol.refs == "none" or not any(entry.refs or entry.own for entry in entries):
+        if protocol.refs == "none" or protocol.refs != "own" and not any(entry.refs for entry in entries):
             protocol = replace(protocol, refs="none", pad=protocol.pad.replace("black", "no"))  # nothing to be of one size with
         self.entries, self.protocol = entries, protocol
 
@@ -151,7 +147,12 @@ class Benchmark(Dataset):
             refs = [lr]
         return dict(name=entry.name, lr=lr[0], hr=hr[0], refs=[ref[0] for ref in refs], measured=measured)
 
-    def figures(self, model: Callable, i: int, pictures: Path) -> dict:
+    def figures(
+        self,
+        model: Callable,  # `model(lr, refs)`
+        i: int,  # number of the picture
+        pictures: Path,  # folder of the results
+    ) -> dict:  # `psnr`, `ssim` ... and `seconds`
         "What is measured of a picture's result, which is kept as a file."
         item = self[i]
         lr, refs = item["lr"][None], [ref[None] for ref in item["refs"]]
@@ -169,7 +170,7 @@ class Benchmark(Dataset):
     def identity(self) -> dict:
         "All that figures depend on besides the model: what is measured, and how."
         truth, refs = (_contents(getattr(entry, name) for entry in self.entries) for name in ("truth", "refs"))
-        return dict(pictures=[entry.name for entry in self.entries], protocol=_plain(self.protocol), truth=truth, refs=refs)
+        return dict(pictures=[entry.name for entry in self.entries], protocol=as_json(self.protocol), truth=truth, refs=refs)
 
     def _shown(self, entry: Entry) -> tuple[Path, ...]:
         which = self.protocol.refs
@@ -209,7 +210,7 @@ def _one_size(pictures: list[torch.Tensor]) -> list[torch.Tensor]:
 def measure(
     sr: torch.Tensor,  # (b, 3, h, w) RGB
     hr: torch.Tensor,  # the truth, of the same shape
-    protocol: Protocol = Protocol(),
+    protocol: Protocol = Protocol(),  # of which `luma`, `rounded`, `border` and `perceptual` matter here
 ) -> dict[str, float]:  # by name; the mean over the batch
     "What a table says about a result. Raises `ValueError` as `psnr` does, and if a package is missing."
     sr, b = _as_saved(sr, protocol), protocol.border
@@ -255,18 +256,19 @@ def _network_of(name: str) -> Callable:
 # %% ../nbs/31_evaluation.ipynb #9c37aee8
 def evaluate(
     model: RefSRNet | BasicVSR | str | Callable,  # a network, what `load_network` takes, "bicubic", or `model(lr, refs)` with a list
-    benchmark: Benchmark,
+    benchmark: Benchmark,  # the pictures, and the protocol by which they are measured
     folder: str | Path,  # for the rows, the pictures and the summary
     dataset: str = "",  # its name, for the summary, see `describe_set`
+    name: str = "",  # of the model, for the summary; default: as it was given, or its type
 ) -> dict:  # the summary: `mean` by measure, `rows` (name and measures of each picture), `protocol` and more
     """Measure a model on all pictures of a benchmark.
 
     Raises `ValueError` if pictures can't be measured, after all others are, and if the folder is of another run."""
     folder, process = Path(folder), _process()
     _check_perceptual(benchmark.protocol)
-    named = str(model) if isinstance(model, str | Path) else getattr(model, "__name__", type(model).__name__)
-    model = _loaded(model, benchmark.protocol)
-    if benchmark.protocol.refs == "best" and named != "bicubic" and not hasattr(model, "best"):
+    named = name or (str(model) if isinstance(model, str | Path) else getattr(model, "__name__", type(model).__name__))
+    model, needs_none = _loaded(model, benchmark.protocol), model == "bicubic"
+    if benchmark.protocol.refs == "best" and not needs_none and not hasattr(model, "best"):
         raise ValueError(f"refs is 'best', but {named} has no matcher to choose by: take a number or 'all'.")
     head = dict(model=named, weights=_fingerprint(model), dataset=dataset) | benchmark.identity()
     if process.main:
@@ -286,12 +288,9 @@ def evaluate(
     mean = {name: float(np.mean([row[name] for row in rows])) for name, value in rows[0].items() if isinstance(value, float)}
     summary = head | dict(mean=mean, rows=rows)
     if process.main:
-        _write(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
-        _write(folder / "rows.csv", _as_csv([{name: value for name, value in row.items() if not isinstance(value, dict)} for row in rows]))
+        write_text(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+        write_table([{name: value for name, value in row.items() if not isinstance(value, dict)} for row in rows], folder / "rows.csv")
     return summary
-
-
-NAMED = 5  # pictures that could not be measured
 
 
 def check_all_measured(
@@ -301,7 +300,7 @@ def check_all_measured(
 ) -> None:
     "Raises `ValueError` if there is one that a mean would leave out."
     if errors:
-        named = " ".join(f"{name}: {error}" for name, error in list(errors.items())[:NAMED]) + " ..." * (len(errors) > NAMED)
+        named = few((f"{name}: {error}" for name, error in errors.items()), " ")
         raise ValueError(f"{len(errors)} of {count} {kind} could not be measured, so that there is no mean. {named}")
 
 
@@ -322,37 +321,22 @@ def _finite(figures: dict[str, float]) -> dict[str, float]:
 
 # %% ../nbs/31_evaluation.ipynb #4dfa1106
 class _Upscaler:
-    "A network as it is used on files, on its own device."
+    "A network as it is used on files."
 
-    def __init__(self, net: RefSRNet | BasicVSR):
-        self.net = net.eval().to(memory_format=torch.channels_last)
-
-    def _here(self, pictures: list[torch.Tensor]) -> list[torch.Tensor]:
-        return [x.to(next(self.net.parameters()).device) for x in pictures]
+    def __init__(self, net: RefSRNet | BasicVSR | str | Path):
+        self.net = ready(net)
 
     def __call__(self, lr: torch.Tensor, refs: list[torch.Tensor]) -> torch.Tensor:
-        if isinstance(self.net, BasicVSR):
-            return next(self.stream([lr], refs))
-        lr, *refs = self._here([lr, *refs])
-        return upscale(lr, refs or None, self.net).cpu()
+        return next(self.stream([lr], refs)) if isinstance(self.net, BasicVSR) else upscale(lr, refs or None, self.net)
 
-    @torch.inference_mode()
     def stream(self, frames: Iterable[torch.Tensor], refs: list[torch.Tensor]) -> Iterator[torch.Tensor]:
-        "A clip; what is known of the references is computed once. A network for pictures sees each frame alone."
-        net, frames = self.net, (self._here([lr])[0] for lr in frames)
-        refs = self._here(refs) if hasattr(net, "encode_reference") else []  # BasicVSR does without, as bicubic does
-        first, known = next(frames), [net.encode_reference(ref) for ref in refs] or None
-        frames = chain([first], frames)
-        with searching(net, first, refs):
-            for sr in net.stream(frames, known) if isinstance(net, BasicVSR) else (net(lr, known) for lr in frames):
-                yield sr.cpu()
+        "A clip, with the exact search for as long as pictures have it."
+        refs = refs if hasattr(self.net, "encode_reference") else []  # BasicVSR does without, as bicubic does
+        return (sr.cpu() for sr in restore(frames, self.net, refs, many=MANY))
 
-    @torch.inference_mode()
     def best(self, lr: torch.Tensor, refs: list[torch.Tensor]) -> torch.Tensor:
         "The reference in which most of the LR picture is found coherently."
-        (lr, *there), matcher = self._here([lr, *refs]), copy(self.net.matcher)
-        matcher.search = "coarse"
-        return refs[int(np.argmax([matcher(lr, ref).coherence().mean().item() for ref in there]))]
+        return max(refs, key=lambda ref: find_matches(lr, ref, self.net, "coarse").coherence().mean().item())
 
 
 def _loaded(model: RefSRNet | BasicVSR | str | Path | Callable, protocol: Protocol) -> Callable:
@@ -362,24 +346,13 @@ def _loaded(model: RefSRNet | BasicVSR | str | Path | Callable, protocol: Protoc
         bicubic_only = lambda lr, refs: enlarge(lr, 4)
         bicubic_only.weights = ""
         return bicubic_only
-    if isinstance(model, str | Path):
-        model = load_network(model)
-        model = model.cuda() if torch.cuda.is_available() else model
-    return _Upscaler(model) if isinstance(model, RefSRNet | BasicVSR) else model
+    return _Upscaler(model) if isinstance(model, RefSRNet | BasicVSR | str | Path) else model
 
 
 def _fingerprint(model: Callable) -> str:
-    "Weights and settings in sixteen digits; of what has neither, a number that no other run has, because nobody knows if it is the same."
+    "That of a network; of what is none, a number that no other run has, because nobody knows if it is the same."
     net = getattr(model, "net", model)
-    if not isinstance(net, torch.nn.Module):
-        return getattr(model, "weights", uuid4().hex)
-    digest = hashlib.sha256()
-    for name, weight in net.state_dict().items():
-        digest.update(name.encode() + weight.detach().cpu().contiguous().numpy().tobytes())
-    for name, part in net.named_modules():
-        settings = {key: value for key, value in vars(part).items() if isinstance(value, bool | int | float | str) and key != "training"}
-        digest.update(f"{name} {type(part).__name__} {sorted(settings.items())}".encode())
-    return digest.hexdigest()[:16]
+    return fingerprint(net) if isinstance(net, torch.nn.Module) else getattr(model, "weights", uuid4().hex)
 
 
 def _contents(files: Iterable[Iterable[Path]]) -> str:
@@ -387,26 +360,16 @@ def _contents(files: Iterable[Iterable[Path]]) -> str:
     digest = hashlib.sha256()
     for of_one in files:
         for file in of_one:
-            digest.update(hashlib.sha256(file.read_bytes() if file.is_file() else file.name.encode()).digest())
+            known = file.is_file() and _digest(file.absolute(), file.stat().st_size, file.stat().st_mtime_ns)
+            digest.update(known or hashlib.sha256(file.name.encode()).digest())
         digest.update(b"next")
     return digest.hexdigest()[:16]
 
 
-def _plain(protocol: Protocol) -> dict:
-    return json.loads(json.dumps(asdict(protocol)))
-
-
-def _write(path: Path, text: str) -> None:
-    with atomically(path) as part:
-        part.write_text(text, encoding="utf-8")
-
-
-def _as_csv(rows: list[dict]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+@cache
+def _digest(file: Path, size: int, changed: int) -> bytes:
+    "What a file holds. It is read once, not for each model, and again if it has changed."
+    return hashlib.sha256(file.read_bytes()).digest()
 
 
 def _open(folder: Path, head: dict) -> None:
@@ -419,7 +382,7 @@ def _open(folder: Path, head: dict) -> None:
         before = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         if changed := [name for name in head if before.get(name) != head[name]]:
             raise ValueError(f"{folder} holds a run of another {changed[0]}: choose another folder, or remove it.")
-    _write(folder / "run.json", json.dumps(head, indent=1) + "\n")
+    write_text(folder / "run.json", json.dumps(head, indent=1) + "\n")
 
 
 def _rows(folder: Path) -> list[dict]:
@@ -440,10 +403,10 @@ def _rows(folder: Path) -> list[dict]:
 
 @dataclass(frozen=True)
 class _Process:
-    number: int
-    count: int
-    main: bool
-    wait: Callable[[], None]
+    number: int  # from 0 on
+    count: int  # of all
+    main: bool  # writes what is one for all
+    wait: Callable[[], None]  # for all others
 
 
 def _process() -> _Process:
@@ -458,17 +421,26 @@ def _process() -> _Process:
     return _Process(state.process_index, state.num_processes, state.is_main_process, state.wait_for_everyone)
 
 # %% ../nbs/31_evaluation.ipynb #e3f492db
-DRAWS, SURE = 10_000, 0.95  # of the bootstrap: how many, and the part of them in the interval
+DRAWS, SURE = 10_000, 0.95  # of the bootstrap: how many (more change no digit that is printed), and the part of them in the interval
 
 
+def interval(
+    gains: np.ndarray,  # (n,), the difference of two models on each picture
+) -> tuple[float, float]:  # its ends
+    "Where the mean difference lies on other pictures of the kind, as far as these can tell: the bootstrap of Efron (1979)."
+    draws = np.random.default_rng(0).integers(0, len(gains), (DRAWS, len(gains)))
+    low, high = np.quantile(gains[draws].mean(1), [(1 - SURE) / 2, (1 + SURE) / 2])
+    return float(low), float(high)
+
+# %% ../nbs/31_evaluation.ipynb #29e662e1
 def difference(
     summary: dict,  # of `evaluate`
     base: dict,  # of the model that it is compared with
-    figure: str = "psnr",
+    figure: str = "psnr",  # or "ssim", or another column of their rows
     same_refs: bool = True,  # False: compare results with other references, or without any
 ) -> tuple[float, float, float]:  # mean of summary - base, and the two ends of its interval
     "How much better a model is, picture by picture. Raises `ValueError` for figures that can't be compared."
-    ways = [Protocol(**_read(one["protocol"])) for one in (summary, base)]
+    ways = [Protocol(**from_json(one["protocol"])) for one in (summary, base)]
     if not same_refs:
         ways = [replace(way, refs="none", pad=way.pad.replace("black", "no")) for way in ways]
     models = f"{summary['model']} and {base['model']}"
@@ -479,13 +451,7 @@ def difference(
         if summary.get(name) != base.get(name):
             raise ValueError(f"{models} were measured with other {name}: measure one of them again.")
     gains = np.array([row[figure] - other[figure] for row, other in zip(summary["rows"], base["rows"])])
-    draws = np.random.default_rng(0).integers(0, len(gains), (DRAWS, len(gains)))
-    low, high = np.quantile(gains[draws].mean(1), [(1 - SURE) / 2, (1 + SURE) / 2])
-    return float(gains.mean()), float(low), float(high)
-
-
-def _read(protocol: dict) -> dict:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in protocol.items()}
+    return float(gains.mean()), *interval(gains)
 
 # %% ../nbs/31_evaluation.ipynb #cd089a26
 def results_table(
@@ -496,7 +462,7 @@ def results_table(
     names = [name for name in base["mean"] if name not in ("seconds", "warping_truth")]
     digits = lambda name: dict(psnr=2, warping=6).get(name, 4)
     head = ["model", *(name.upper() for name in names), f"PSNR over {base['model']}, {SURE:.0%} interval", "s"]
-    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+    lines = []
     for summary in summaries:
         gain = ""
         if summary is not base:
@@ -504,13 +470,12 @@ def results_table(
             gain = f"{mean:+.2f} ({low:+.2f} to {high:+.2f})" if len(base["rows"]) > 1 else f"{mean:+.2f}"
         mean = summary["mean"]
         lines.append([summary["model"], *(f"{mean[name]:.{digits(name)}f}" for name in names), gain, f"{mean['seconds']:.1f}"])
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     steady = f" The truth's own warping error is {base['mean']['warping_truth']:.6f}." if "warping_truth" in base["mean"] else ""
-    return f"{table}\n\n{base['dataset']}: {Protocol(**_read(base['protocol']))}.{steady}\n"
+    return f"{markdown(head, lines)}\n\n{base['dataset']}: {Protocol(**from_json(base['protocol']))}.{steady}\n"
 
 # %% ../nbs/31_evaluation.ipynb #97c81745
 def contact_sheet(
-    benchmark: Benchmark,
+    benchmark: Benchmark,  # the pictures, and the protocol by which they are measured
     folder: str | Path,  # of a run of `evaluate` on it
     base: str | Path,  # of the run that it is compared with
     most: int = 3,  # pictures of each kind, fewer if there are not many
@@ -536,7 +501,7 @@ def contact_sheet(
     return compare_rows(rows, refs)
 
 # %% ../nbs/31_evaluation.ipynb #b182a7ac
-MATLAB = Protocol(bicubic="matlab", rounded="luma", refs="none")
+MATLAB = Protocol(bicubic="matlab", rounded="luma", refs="none")  # as MATLAB code of the literature measures, see above
 PUBLISHED = {  # PSNR in dB and SSIM of MATLAB's bicubic; of clips those of the paper's Table 2
     "set5": (28.42, 0.8104), "set14": (26.00, 0.7027), "bsd100": (25.96, 0.6675), "urban100": (23.14, 0.6577),
     "vid4": (23.79, 0.635), "reds4": (26.14, 0.729),
@@ -548,7 +513,7 @@ def check_published(
     summary: dict,  # of `evaluate("bicubic", ...)` on it, by the protocol `MATLAB`, or of clips by their own
 ) -> dict[str, tuple[float, float]]:  # measured and published, by figure
     "Our figures beside those of the literature. Raises `ValueError` if they differ by more than 0.02 dB or 0.001, or can't be compared."
-    protocol = replace(Protocol(**_read(summary["protocol"])), refs="none")  # bicubic does without
+    protocol = replace(Protocol(**from_json(summary["protocol"])), refs="none")  # bicubic does without
     wanted = Protocol.preset(dataset, refs="none") if dataset in PROTOCOLS else MATLAB
     if dataset not in PUBLISHED or summary["model"] != "bicubic" or protocol != wanted:
         what = f"not {summary['model']} on {dataset} by {protocol}"

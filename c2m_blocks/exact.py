@@ -57,7 +57,7 @@ def scores_of_rows(
     products: torch.Tensor,  # (b, h, w, H, W) of cells
     scale: torch.Tensor,  # (b, N, M)
     patch_size: int,  # cells
-    stride: int,
+    stride: int,  # every how many cells a patch of the reference is looked at
     bias: torch.Tensor | None,  # (b, N, M)
     pair: torch.Tensor,  # (p,): which one of the batch
     y: torch.Tensor,  # (p,): row of a patch of the query
@@ -293,7 +293,7 @@ def check_maps(
 def patch_masks(
     refs: list[torch.Tensor],  # (b, c, H, W)
     forbidden: list[torch.Tensor] | None,  # (b, H, W) bool of each
-    patch_size: int,
+    patch_size: int,  # cells
 ) -> list[torch.Tensor | None]:  # (b, N, M) for each: which patches are centred on a forbidden place
     "Raises `ValueError` for masks of other sizes, and if no place is left."
     if forbidden is None:
@@ -313,8 +313,8 @@ def as_matches(
     x: torch.Tensor,  # (b, n, m): first column of the patch found
     y: torch.Tensor,  # (b, n, m): first row
     index: torch.Tensor,  # (b, n, m): reference it lies in
-    refs: list[torch.Tensor],
-    patch_size: int,
+    refs: list[torch.Tensor],  # (b, c, H, W) each
+    patch_size: int,  # cells
 ) -> Matches:
     "What was found for patches as matches of the cells at their centres."
     r, (b, n, m) = patch_size // 2, score.shape

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from .aggregation import sample_at
 from .core import check_image
+from .features import MEAN, STD
 from .matching import Matches, best_of, cell_grid
 from .resample import bicubic_pil
 
@@ -75,8 +76,8 @@ class SPyNet(nn.Module):
         self.config = dict(levels=levels, width=width, shared=shared)
         self.sizes = levels
         self.levels = nn.ModuleList(_level(width) for _ in range(1 if shared else levels))  # the smallest picture's first
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
 
     def pyramid(
         self,

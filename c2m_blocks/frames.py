@@ -68,8 +68,8 @@ class Colour:
 
 # %% ../nbs/01a_frames.ipynb #16794da8
 def guess_matrix(
-    width: int,
-    height: int,
+    width: int,  # pixels
+    height: int,  # pixels
 ) -> int:  # of `WEIGHTS`
     "The standard that players assume if a file names none."
     return 1 if width >= 1280 or height > 576 else 6
@@ -103,7 +103,7 @@ class Clip:
 
 # %% ../nbs/01a_frames.ipynb #cddb543d
 def find_frames(
-    folder: str | Path,
+    folder: str | Path,  # itself, not the folders in it
 ) -> list[Path]:
     "The pictures in a folder, by the numbers in their names."
     files = [f for f in Path(folder).iterdir() if f.suffix.lower() in FORMATS and not f.name.startswith(".")]
@@ -111,7 +111,7 @@ def find_frames(
 
 
 def frame_number(
-    file: Path,
+    file: Path,  # of a frame
 ) -> int:
     "The number in a frame's name, all its digits together; -1 if it has none."
     return int("".join(filter(str.isdigit, file.stem)) or -1)
@@ -366,7 +366,7 @@ class CtrlC:
 
     def until(
         self,
-        frames: Iterable,
+        frames: Iterable,  # or any other items
     ) -> Iterator:
         "The same, until Ctrl-C comes."
         frames = iter(frames)
@@ -431,8 +431,9 @@ def _told(path: str | Path) -> Iterator[None]:
         raise ValueError(f"{path} could not be written ({error.strerror}): nothing was left behind.") from error
 
 # %% ../nbs/01a_frames.ipynb #e8cfb605
-VIDEOS = (".mp4", ".mov", ".mkv")
-OWN = re.compile("major_brand|minor_version|compatible_brands|encoder|rotate|duration|bps|number_of_|_statistics", re.I)  # of one file only
+VIDEOS = (".mp4", ".mov", ".mkv")  # endings of the files that can be written
+# texts that are true of one file only, and not copied
+OWN = re.compile("major_brand|minor_version|compatible_brands|encoder|rotate|duration|bps|number_of_|_statistics", re.I)
 
 
 def join(
@@ -558,7 +559,7 @@ def check_clip_output(
 
 # %% ../nbs/01a_frames.ipynb #c2ae7f57
 def frame_names(
-    like: Clip,
+    like: Clip,  # the source
 ) -> Iterator[str]:  # without end, if the clip is a video file
     "How `write_frames` calls the frames of a clip."
     if like.path.is_dir():

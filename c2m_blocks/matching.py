@@ -87,10 +87,10 @@ class Matches:
 
     def crop(
         self,
-        y: int,
-        x: int,
-        h: int,
-        w: int,
+        y: int,  # the first row
+        x: int,  # the first column
+        h: int,  # rows
+        w: int,  # columns
     ) -> "Matches":  # (b, ..., h, w)
         "The matches of a part of the query, cells from (x, y) on; positions and flow stay what they are."
         cut = lambda t: t[..., y : y + h, x : x + w]

@@ -9,6 +9,7 @@ __all__ = ['psnr', 'ssim', 'aee', 'seen_again', 'warping_error']
 import torch
 from einops import reduce
 
+from .core import check_float
 from .flow import flow_warp
 from .matching import cell_grid
 from .resample import rgb_to_y
@@ -16,9 +17,7 @@ from .resample import rgb_to_y
 # %% ../nbs/11_metrics.ipynb #c975ba07
 def _check_pair(sr: torch.Tensor, hr: torch.Tensor) -> None:
     for name, x in dict(sr=sr, hr=hr).items():
-        if not isinstance(x, torch.Tensor) or not x.is_floating_point():
-            kind = getattr(x, "dtype", type(x).__name__)
-            raise ValueError(f"{name} is {kind}, but has to be a float tensor: divide an 8-bit picture by 255.")
+        check_float(x, name)
     if sr.shape != hr.shape or sr.ndim != 4:
         shapes = f"sr is {tuple(sr.shape)} and hr is {tuple(hr.shape)}"
         raise ValueError(f"{shapes}, but both have to be of one shape (b, c, h, w).")
@@ -104,7 +103,9 @@ def seen_again(
     flow: torch.Tensor,  # (b, 2, h, w): (x, y) in pixels, from a frame to another
     back: torch.Tensor,  # (b, 2, h, w), from the other to the frame
 ) -> torch.Tensor:  # (b, h, w), true for what the other shows, too
-    "The pixels of a frame that another one shows. Raises `ValueError` unless both flows are (b, 2, h, w)."
+    """The pixels of a frame that another one shows: where the flows cancel, and away from the edges of what moves.
+
+    The bounds are those of Sundaram et al. (ECCV 2010). Raises `ValueError` unless both flows are (b, 2, h, w)."""
     if flow.shape != back.shape or flow.ndim != 4 or flow.shape[1] != 2:
         raise ValueError(f"flow is {tuple(flow.shape)} and back is {tuple(back.shape)}, but both have to be (b, 2, h, w).")
     squared = lambda x: reduce(x**2, "b xy h w -> b h w", "sum")

@@ -174,11 +174,11 @@ def draw_curves(
     return figure
 
 # %% ../nbs/32_plotting.ipynb #4e42438f
-FIGURES = (".png", ".pdf", ".svg", ".jpg", ".webp")
+FIGURES = (".png", ".pdf", ".svg", ".jpg", ".webp")  # endings of the files that `save_figure` writes
 
 
 def save_figure(
-    figure: Figure,
+    figure: Figure,  # of matplotlib
     path: str | Path,  # ending in one of `FIGURES`
 ) -> None:
     "Write a figure whole or not at all. Raises `ValueError` if it can't be written."

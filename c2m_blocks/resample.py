@@ -12,6 +12,8 @@ from numbers import Integral, Real
 
 import torch
 
+from .core import check_float
+
 # %% ../nbs/01_resample.ipynb #62c823b0
 def _cubic(x: torch.Tensor) -> torch.Tensor:
     "Keys' cubic convolution kernel with a = -1/2."
@@ -60,9 +62,7 @@ def _along(
 
 # %% ../nbs/01_resample.ipynb #af0f68ed
 def _check_picture(x: torch.Tensor) -> None:
-    if not isinstance(x, torch.Tensor) or not x.is_floating_point():
-        kind = getattr(x, "dtype", type(x).__name__)
-        raise ValueError(f"x is {kind}, but has to be a float tensor: divide an 8-bit picture by 255.")
+    check_float(x, "x")
     if x.ndim < 2 or 0 in x.shape[-2:]:
         raise ValueError(f"x has shape {tuple(x.shape)}, but has to be (..., h, w) with at least one pixel.")
     if not x.isfinite().all():
@@ -140,8 +140,7 @@ def rgb_to_y(
     x: torch.Tensor,  # (..., 3, h, w) RGB in [0, 1]
 ) -> torch.Tensor:  # (..., 1, h, w) in [16/255, 235/255], not rounded
     "Luma as in MATLAB's `rgb2ycbcr` (ITU-R BT.601, studio range). Raises `ValueError` if `x` is no float RGB picture."
-    if not x.is_floating_point():
-        raise ValueError(f"x is {x.dtype}, but has to be a float tensor in [0, 1]: divide an 8-bit picture by 255.")
+    check_float(x, "x")
     if x.ndim < 3 or x.shape[-3] != 3:
         raise ValueError(f"x has shape {tuple(x.shape)}, but has to be (..., 3, h, w): RGB, channels before rows.")
     r, g, b = x.unbind(-3)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STRIP', 'PRESETS', 'ResidualBlock', 'residual_body', 'RestorationStage', 'upsampling_tail', 'picture_tail',
-           'Reference', 'RefSRNet']
+           'Reference', 'as_references', 'TakesReferences', 'RefSRNet']
 
 # %% ../nbs/07_restoration.ipynb #8a6d46c7
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ class _Body(nn.Sequential):
 
 # %% ../nbs/07_restoration.ipynb #f0956404
 def residual_body(
-    channels: int,
+    channels: int,  # of the map
     blocks: int,  # how many
 ) -> nn.Sequential:
     "A chain of residual blocks."
@@ -91,8 +91,8 @@ class RestorationStage(nn.Module):
         self,
         content: torch.Tensor,  # (b, channels, h, w)
         features: torch.Tensor | list[torch.Tensor] | None = None,  # (b, ref_channels, H, W) of the reference, or of several
-        matches: Matches | None = None,
-    ) -> torch.Tensor:
+        matches: Matches | None = None,  # on the content's grid or a coarser one; None: there is no reference
+    ) -> torch.Tensor:  # what `tail` makes of (b, channels, h, w)
         x = content
         if self.aggregator is not None:
             b, _, h, w = content.shape
@@ -104,12 +104,17 @@ class RestorationStage(nn.Module):
         return self.tail(self.body(self.head(x)) + content)
 
 # %% ../nbs/07_restoration.ipynb #71cb3017
-def upsampling_tail(channels: int, next_channels: int) -> nn.Sequential:
+def upsampling_tail(
+    channels: int,  # of the map
+    next_channels: int,  # of the enlarged map
+) -> nn.Sequential:
     "A convolution and a pixel shuffle (Shi et al., 2016) to twice the size."
     return nn.Sequential(nn.Conv2d(channels, 4 * next_channels, 3, padding=1), nn.PixelShuffle(2), nn.LeakyReLU(0.1, inplace=True))
 
 
-def picture_tail(channels: int) -> nn.Sequential:
+def picture_tail(
+    channels: int,  # of the map
+) -> nn.Sequential:
     "Two convolutions to RGB."
     return nn.Sequential(
         nn.Conv2d(channels, channels // 2, 3, padding=1), nn.LeakyReLU(0.1, inplace=True), nn.Conv2d(channels // 2, 3, 3, padding=1)
@@ -121,10 +126,49 @@ class Reference:
     "What a network knows of a reference, see `RefSRNet.encode_reference`."
 
     described: Described | torch.Tensor  # what the matcher takes
-    features: list[torch.Tensor]  # at 1/4, 1/2 and full size
+    features: list[torch.Tensor]  # at 1/4, 1/2 and full size; a network for clips uses only the last
+
+# %% ../nbs/07_restoration.ipynb #654da036
+def as_references(
+    ref: torch.Tensor | Reference | list[torch.Tensor | Reference] | None,  # (b, 3, H, W) of any size, several, or none
+    b: int,  # how many there are of what takes them
+    what: str,  # takes them: "LR pictures", "clips"
+) -> list[torch.Tensor | Reference]:
+    "References as a list. Raises `ValueError` for what is no picture, and unless there is one for each."
+    refs = [] if ref is None else list(ref) if isinstance(ref, list | tuple) else [ref]
+    for x in refs:
+        if not isinstance(x, Reference):
+            check_image(x, "ref")
+        count = len(x.features[-1] if isinstance(x, Reference) else x)
+        if count != b:
+            raise ValueError(f"There are {b} {what} and {count} references: give each its own, expand(...) helps.")
+    return refs
+
+# %% ../nbs/07_restoration.ipynb #f5020d99
+class TakesReferences:
+    "What networks with a `matcher` and an `encoder` know of a reference alone."
+
+    def features(
+        self,
+        ref: torch.Tensor,  # (b, 3, H, W)
+    ) -> list[torch.Tensor]:  # at the scales of the encoder
+        "Features of a reference. What is over a multiple of 4 is left away."
+        h, w = (size // 4 * 4 for size in ref.shape[2:])
+        return self.encoder(ref[..., :h, :w].contiguous(memory_format=torch.channels_last))
+
+    def encode_reference(
+        self,
+        ref: torch.Tensor,  # (b, 3, H, W)
+    ) -> Reference:  # to be given in its place
+        "All that can be computed from a reference alone, once for many LR pictures or clips. Raises `ValueError` for what is no picture."
+        check_image(ref, "ref")
+        describe = getattr(self.matcher, "describe", lambda ref: ref)
+        return Reference(describe(ref), self.features(ref))
 
 # %% ../nbs/07_restoration.ipynb #7f05b569
-class RefSRNet(nn.Module, ModelHubMixin, library_name="c2m_blocks", license="apache-2.0", pipeline_tag="image-to-image"):
+class RefSRNet(
+    TakesReferences, nn.Module, ModelHubMixin, library_name="c2m_blocks", license="apache-2.0", pipeline_tag="image-to-image"
+):
     """Reference-based super-resolution by four (Fig. 3 of the paper). `net(lr, ref)`; the result is not clamped.
 
     Tiles of the restoration overlap so far that the result does not depend on them; matches are always sought in the whole picture.
@@ -165,13 +209,7 @@ class RefSRNet(nn.Module, ModelHubMixin, library_name="c2m_blocks", license="apa
         tile: int | None = None,  # restore squares of so many LR pixels one after another, which takes less memory and more time
     ) -> torch.Tensor:  # (b, 3, 4h, 4w)
         check_image(lr, "lr")
-        refs = [] if ref is None else list(ref) if isinstance(ref, list | tuple) else [ref]
-        for x in refs:
-            if not isinstance(x, Reference):
-                check_image(x, "ref")
-            count = len(x.features[0] if isinstance(x, Reference) else x)
-            if count != len(lr):
-                raise ValueError(f"There are {len(lr)} LR pictures and {count} references: give each its own, expand(...) helps.")
+        refs = as_references(ref, len(lr), "LR pictures")
         if refs and matches is None:
             matches = self.match(lr, refs, lr_up)
         encoded = [x.features if isinstance(x, Reference) else self.features(x) for x in refs]
@@ -185,7 +223,7 @@ class RefSRNet(nn.Module, ModelHubMixin, library_name="c2m_blocks", license="apa
         self,
         lr: torch.Tensor,  # (b, 3, h, w)
         maps: list[torch.Tensor | list[torch.Tensor] | None],  # features of the reference, or of each of several, at three scales
-        matches: Matches | None,
+        matches: Matches | None,  # on the LR picture's grid
     ) -> torch.Tensor:  # (b, 3, 4h, 4w)
         "The convolutions, once it is known what lies where."
         x = self.body(self.first(lr))
@@ -232,23 +270,6 @@ class RefSRNet(nn.Module, ModelHubMixin, library_name="c2m_blocks", license="apa
         refs = [x.described if isinstance(x, Reference) else x for x in refs]
         return self.matcher(lr, refs if len(refs) > 1 else refs[0], **extra)
 
-    def features(
-        self,
-        ref: torch.Tensor,  # (b, 3, H, W)
-    ) -> list[torch.Tensor]:  # at 1/4, 1/2 and full size
-        "Features of a reference. What is over a multiple of 4 is left away."
-        h, w = (size // 4 * 4 for size in ref.shape[2:])
-        return self.encoder(ref[..., :h, :w].contiguous(memory_format=torch.channels_last))
-
-    def encode_reference(
-        self,
-        ref: torch.Tensor,  # (b, 3, H, W)
-    ) -> Reference:  # to be given in its place
-        "All that can be computed from a reference alone, once for many LR pictures."
-        check_image(ref, "ref")
-        describe = getattr(self.matcher, "describe", lambda ref: ref)
-        return Reference(describe(ref), self.features(ref))
-
     @classmethod
     def preset(
         cls,
@@ -289,4 +310,4 @@ def _tiny(cls, pretrained: bool) -> RefSRNet:
     )
 
 
-PRESETS = {"paper": _paper, "paper_light": _paper_light, "c2m-tiny": _tiny}
+PRESETS = {"paper": _paper, "paper_light": _paper_light, "c2m-tiny": _tiny}  # see `RefSRNet.preset`

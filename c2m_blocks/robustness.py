@@ -5,8 +5,6 @@
 # %% ../nbs/36_robustness.ipynb #2cfa45d0
 from __future__ import annotations  # matplotlib is imported only when something is drawn
 
-import csv
-import json
 import math
 from collections.abc import Callable
 from functools import partial
@@ -17,18 +15,17 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from .core import atomically, check_output
+from .core import device_of
 from .data import BANDS, SyntheticPairs, controlled_view
 from .metrics import psnr
 from .plotting import _figure
-from .recipes import device_of, matching_error
+from .recipes import matching_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # %% auto #0
-__all__ = ['BORDER', 'TABLES', 'UNITS', 'TransformedPairs', 'transformed_pairs', 'robustness', 'joined', 'as_markdown',
-           'write_table', 'draw_robustness']
+__all__ = ['BORDER', 'UNITS', 'TransformedPairs', 'transformed_pairs', 'robustness', 'draw_robustness']
 
 # %% ../nbs/36_robustness.ipynb #117c21e2
 class TransformedPairs(SyntheticPairs):
@@ -43,7 +40,7 @@ class TransformedPairs(SyntheticPairs):
         kind: str,  # "rotation" or "scale"
         band: str,  # "small", "medium" or "large", see `BANDS`
         size: int = 160,  # side of hr and ref in pixels, a multiple of 4
-        seed: int = 0,
+        seed: int = 0,  # of the crops and degrees
     ):
         if kind not in BANDS or band not in BANDS[kind]:
             raise ValueError(f"There is no band {band!r} of {kind!r}: take {', '.join(BANDS)}, and of it {', '.join(BANDS['scale'])}.")
@@ -64,13 +61,13 @@ class TransformedPairs(SyntheticPairs):
 def transformed_pairs(
     photos: list[Path],  # see `find_photos`
     size: int = 160,  # side of hr and ref in pixels, a multiple of 4
-    seed: int = 0,
+    seed: int = 0,  # of the crops and degrees
 ) -> dict[tuple[str, str], TransformedPairs]:  # by kind and band
     "The six data sets of the transformation-controlled set."
     return {(kind, band): TransformedPairs(photos, kind, band, size, seed) for kind, bands in BANDS.items() for band in bands}
 
 # %% ../nbs/36_robustness.ipynb #7a486f37
-BORDER = 4  # pixels that PSNR leaves out on each side
+BORDER = 4  # pixels that PSNR leaves out on each side, as in the paper's tables
 
 
 def _psnr(net: Callable, item: dict, ref: torch.Tensor | None, device: torch.device) -> float:
@@ -90,7 +87,7 @@ def robustness(
     photos: list[Path],  # see `find_photos`
     size: int = 160,  # side of the crops, pixels
     crops: int = 1,  # of each photo
-    seed: int = 0,
+    seed: int = 0,  # of the crops and degrees
 ) -> list[dict]:  # a row for each kind and band
     """How matching error and PSNR-Y depend on how far the reference is turned or scaled (section 5.7, Fig. 9).
 
@@ -125,64 +122,8 @@ def _summary(measured: list[dict]) -> dict[str, float | None]:
             row[f"{name}_error"] = error
     return row
 
-# %% ../nbs/36_robustness.ipynb #38d604ad
-def joined(
-    tables: dict[str, list[dict]],  # rows by name
-    column: str = "model",  # that the names get
-) -> list[dict]:
-    "The rows of several tables as one."
-    return [{column: name} | row for name, rows in tables.items() for row in rows]
-
-# %% ../nbs/36_robustness.ipynb #85890471
-def as_markdown(
-    rows: list[dict],
-    columns: list[str] | None = None,  # which, and in which order; default: all
-) -> str:
-    "Rows as a Markdown table; an error (`NAME_error`) stands beside its figure, large whole numbers are in millions (M) and billions (G)."
-    if not rows:
-        raise ValueError("The table has no rows: measure something first.")
-    names = [name for name in columns or rows[0] if not name.endswith("_error")]
-    if unknown := [name for name in names if name not in rows[0]]:
-        raise ValueError(f"The table has no column {unknown[0]!r}: choose among {', '.join(rows[0])}.")
-    cells = [[_cell(row[name], row.get(f"{name}_error")) for name in names] for row in rows]
-    rules = ["---" if isinstance(rows[0][name], str) else "---:" for name in names]
-    lines = [[name.replace("_", " ") for name in names], rules, *cells]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _cell(value: str | float | None, error: float | None = None) -> str:
-    "A figure as a reader wants it."
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value.replace("|", r"\|")
-    if isinstance(value, int):
-        factor, unit = (10**9, " G") if abs(value) >= 10**9 else (10**6, " M")
-        return f"{value:,}" if abs(value) < 10**6 else f"{value / factor:.2f}{unit}"
-    digits = 2 if abs(value) >= 1 else 3
-    return f"{value:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
-
-# %% ../nbs/36_robustness.ipynb #7fbc220e
-TABLES = (".csv", ".json", ".md")
-
-
-def write_table(
-    rows: list[dict],
-    path: str | Path,  # ending in one of `TABLES`
-) -> None:
-    """Write rows to a file, whole or not at all; what is not known is empty in CSV and null in JSON.
-
-    Raises `ValueError` if it can't be written."""
-    path = check_output(path, formats=TABLES)
-    with atomically(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        if path.suffix.lower() == ".csv":
-            writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
-            writer.writeheader(), writer.writerows(rows)
-        else:
-            file.write((as_markdown(rows) if path.suffix.lower() == ".md" else json.dumps(rows, indent=1, allow_nan=False)) + "\n")
-
 # %% ../nbs/36_robustness.ipynb #6209902d
-UNITS = {"rotation": "rotation, degrees", "scale": "scale, times larger or smaller"}
+UNITS = {"rotation": "rotation, degrees", "scale": "scale, times larger or smaller"}  # labels of the axes, by kind
 
 
 def draw_robustness(

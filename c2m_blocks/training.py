@@ -6,6 +6,7 @@
 __all__ = ['log', 'LOG_EVERY', 'Order', 'save_checkpoint', 'load_checkpoint', 'read_metrics', 'train']
 
 # %% ../nbs/34_training.ipynb #c66372c5
+import hashlib
 import io
 import json
 import logging
@@ -18,7 +19,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -29,10 +30,11 @@ import numpy as np
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from .core import atomically, seed_everything
+from .core import as_json, atomically, seed_everything, write_text
+from .data import Repeatable
 from .plotting import draw_curves, save_figure
 from .recipes import Recipe, write_recipe
 
@@ -46,7 +48,7 @@ class Order:
 
     length: int  # pairs in an epoch
     batch: int  # pairs in a batch of one process
-    seed: int
+    seed: int  # of the order of each epoch
     start: int = 0  # number of the first batch
     stop: int = 1  # number after the last batch
     part: int = 0  # this process
@@ -65,8 +67,8 @@ class Order:
 # %% ../nbs/34_training.ipynb #c669efd5
 def save_checkpoint(
     state: dict,  # of tensors and plain values
-    folder: Path,
-    step: int,
+    folder: Path,  # is made if there is none
+    step: int,  # after which it is written
     keep: int,  # how many of the latest are kept,
     best: int | None = None,  # besides this one
 ) -> None:
@@ -93,7 +95,7 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 
 def load_checkpoint(
-    folder: Path,
+    folder: Path,  # of `save_checkpoint`
 ) -> dict | None:  # None if there is none
     "The latest checkpoint that is whole; a torn or foreign one is named in a warning. Raises `ValueError` if there are only such."
     files = _checkpoints(folder)
@@ -117,10 +119,10 @@ def _check_run(run: Path, resume: bool) -> None:
         raise ValueError(f"{run} holds something already: go on with it by --resume (resume=True), or choose another folder for the run.")
 
 
-def _check_recipe(recipe: Recipe, state: dict, processes: int, pairs: int) -> None:
+def _check_recipe(recipe: Recipe, state: dict, processes: int, pairs: Repeatable) -> None:
     "What a run learns may not change on the way; where it finds things, and how often it saves, may."
     free = {"data", "validate", "start", "matcher", "teacher", "workers", "save_every", "keep", "validate_every"}
-    before, now = state["recipe"], _plain(recipe)
+    before, now = state["recipe"], as_json(recipe)
     changed = [name for name in now if name not in free and now[name] != before.get(name)]
     if bool(now.get("teacher")) != bool(before.get("teacher")):
         changed.append("teacher")
@@ -129,27 +131,25 @@ def _check_recipe(recipe: Recipe, state: dict, processes: int, pairs: int) -> No
         raise ValueError(f"{name} was {before.get(name)} and is {now[name]}: go on with the recipe of the run, or start another run.")
     if processes != len(state["random"]):
         raise ValueError(f"The run had {len(state['random'])} process(es) and has {processes} now: go on with as many.")
-    if pairs != state["pairs"]:
-        raise ValueError(f"The run learnt from {state['pairs']} pairs and {recipe.data} holds {pairs} now: give it the same data.")
+    if len(pairs) != state["pairs"]:
+        raise ValueError(f"The run learnt from {state['pairs']} pairs and {recipe.data} holds {len(pairs)} now: give it the same data.")
+    if state.get("names", _names(pairs)) != _names(pairs):  # runs that were begun by version 0.1.0 have none
+        raise ValueError(f"The run learnt from as many pairs as {recipe.data} holds, but they had other names: give it the same data.")
 
 
-def _plain(recipe: Recipe) -> dict:
-    return json.loads(json.dumps(asdict(recipe)))
+def _names(pairs: Repeatable) -> str:
+    "The names of all pairs in sixteen digits. Where they lie does not count."
+    return hashlib.sha256("\n".join(pairs.names).encode()).hexdigest()[:16]
 
 
 def _describe_run(recipe: Recipe, objective: nn.Module, pairs: int, accelerator) -> dict:
     weights = sum(p.numel() for p in objective.trained.parameters())
     packages = {name: version(name) for name in ("c2m_blocks", "torch", "numpy", "pillow", "accelerate")}
     return dict(
-        stage=type(recipe).__name__, recipe=_plain(recipe), command=sys.argv, packages=packages, python=platform.python_version(),
+        stage=type(recipe).__name__, recipe=as_json(recipe), command=sys.argv, packages=packages, python=platform.python_version(),
         machine=platform.platform(), device=str(accelerator.device), processes=accelerator.num_processes,
         threads=torch.get_num_threads(), pairs=pairs, weights=weights,
     )
-
-
-def _write(path: Path, text: str) -> None:
-    with atomically(path) as part:
-        part.write_text(text, encoding="utf-8")
 
 # %% ../nbs/34_training.ipynb #9e785e49
 def read_metrics(
@@ -218,7 +218,7 @@ def _averaged(decay: float):
     return torch.no_grad()(update)
 
 # %% ../nbs/34_training.ipynb #8a45683d
-LOG_EVERY = 10  # steps between lines of metrics.jsonl
+LOG_EVERY = 10  # steps between lines of metrics.jsonl: dense enough for a curve, and small after a million steps
 
 
 def _take_turn(accelerator, module: nn.Module, optimiser, given: list[dict], step: int, turn: str, clip: float) -> dict[str, float]:
@@ -281,7 +281,7 @@ def _set_random_state(states: list[torch.Tensor], device: torch.device) -> None:
         torch.cuda.set_rng_state(states[1], device)
 
 
-def _batches(recipe: Recipe, pairs: Dataset, done: int, accelerator) -> Iterator[dict]:
+def _batches(recipe: Recipe, pairs: Repeatable, done: int, accelerator) -> Iterator[dict]:
     "The batches of this process from the step after `done` on."
     start, stop = done * recipe.accumulate, recipe.steps * recipe.accumulate
     order = Order(len(pairs), recipe.batch, recipe.seed, start, stop, accelerator.process_index, accelerator.num_processes)
@@ -292,16 +292,38 @@ def _batches(recipe: Recipe, pairs: Dataset, done: int, accelerator) -> Iterator
     yield from DataLoader(pairs, batch_sampler=order, **options)
 
 
+def _set_up(recipe: Recipe, state: dict | None, accelerator) -> tuple[nn.Module, dict, dict]:
+    "The objective as it is called, the optimiser of each turn, and by name all whose state a checkpoint holds, as it was in one."
+    seed_everything(recipe.seed)
+    objective = recipe.objective().train().to(memory_format=torch.channels_last)  # a tenth faster on a CPU, more on a GPU
+    groups = objective.groups(recipe.lr)
+    optimisers = {turn: torch.optim.Adam([dict(group, highest=group["lr"]) for group in of]) for turn, of in groups.items()}
+    average = AveragedModel(objective.trained, multi_avg_fn=_averaged(recipe.ema))
+    parts = dict(objective=objective, average=average) | {f"optimiser {turn}": optimiser for turn, optimiser in optimisers.items()}
+    torch.manual_seed(recipe.seed + 1 + accelerator.process_index)
+    if state:
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        _set_random_state(state["random"][accelerator.process_index], accelerator.device)
+    module, *prepared = accelerator.prepare(objective, *optimisers.values())
+    average.to(accelerator.device)
+    if accelerator.scaler is not None:
+        parts["scaler"] = accelerator.scaler
+        if state:
+            accelerator.scaler.load_state_dict(state["scaler"])
+    return module, dict(zip(optimisers, prepared)), parts
+
+
 def _begin(recipe: Recipe, run: Path, objective: nn.Module, pairs: int, rows: list[dict], accelerator) -> None:
     "Write down what is going to be done."
     run.mkdir(parents=True, exist_ok=True)
-    _write(run / "recipe.toml", write_recipe(recipe))
-    _write(run / "run.json", json.dumps(_describe_run(recipe, objective, pairs, accelerator), indent=2) + "\n")
-    _write(run / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    write_text(run / "recipe.toml", write_recipe(recipe))
+    write_text(run / "run.json", json.dumps(_describe_run(recipe, objective, pairs, accelerator), indent=2) + "\n")
+    write_text(run / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
 # %% ../nbs/34_training.ipynb #581ff2aa
 def train(
-    recipe: Recipe,
+    recipe: Recipe,  # of any stage
     run: str | Path,  # folder of the run
     resume: bool = False,  # go on with the run that is there, if there is one
     trackers: tuple[str, ...] = (),  # of accelerate: "tensorboard", "wandb" ...
@@ -320,37 +342,20 @@ def train(
     recipe.check()
     pairs = recipe.dataset()
     if state:
-        _check_recipe(recipe, state, processes, len(pairs))
-    seed_everything(recipe.seed)
-    objective = recipe.objective().train().to(memory_format=torch.channels_last)  # a tenth faster on a CPU, more on a GPU
-    groups = objective.groups(recipe.lr)
-    optimisers = {turn: torch.optim.Adam([dict(group, highest=group["lr"]) for group in of]) for turn, of in groups.items()}
-    average = AveragedModel(objective.trained, multi_avg_fn=_averaged(recipe.ema))
-    parts = dict(objective=objective, average=average) | {f"optimiser {turn}": optimiser for turn, optimiser in optimisers.items()}
-    done, best, rows = 0, None, []
-    torch.manual_seed(recipe.seed + 1 + accelerator.process_index)
-    if state:
-        done, best = state["step"], state["best"]
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        rows = [row for row in read_metrics(run) if row["step"] <= done]
-        _set_random_state(state["random"][accelerator.process_index], device)
-    module, *prepared = accelerator.prepare(objective, *optimisers.values())
-    average.to(device)
-    optimisers = dict(zip(optimisers, prepared))
-    if accelerator.scaler is not None:
-        parts["scaler"] = accelerator.scaler
-        if state:
-            accelerator.scaler.load_state_dict(state["scaler"])
+        _check_recipe(recipe, state, processes, pairs)
+    module, optimisers, parts = _set_up(recipe, state, accelerator)
+    objective, average = parts["objective"], parts["average"]
+    done, best = (state["step"], state["best"]) if state else (0, None)
+    rows = [row for row in read_metrics(run) if row["step"] <= done]
     if main:
         _begin(recipe, run, objective, len(pairs), rows, accelerator)
     metrics = open(run / "metrics.jsonl", "a", encoding="utf-8") if main else nullcontext()  # noqa: SIM115
-    accelerator.init_trackers("log", config={name: str(value) for name, value in _plain(recipe).items()})
+    accelerator.init_trackers("log", config={name: str(value) for name, value in as_json(recipe).items()})
 
     def save(step: int) -> None:
         random = gather_object([_random_state(device)])
         if main:
-            values = dict(step=step, recipe=_plain(recipe), pairs=len(pairs), best=best, random=random)
+            values = dict(step=step, recipe=as_json(recipe), pairs=len(pairs), names=_names(pairs), best=best, random=random)
             values |= {name: part.state_dict() for name, part in parts.items()}
             save_checkpoint(values, run / "checkpoints", step, recipe.keep, best and best["step"])
 

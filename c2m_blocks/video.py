@@ -21,7 +21,7 @@ from .core import check_image
 from .features import DescriptorEncoder, TextureEncoder, VGGFeatures
 from .flow import FlowMatcher, SPyNet, flow_warp
 from .matching import Matches, cell_grid
-from .restoration import Reference, RefSRNet, residual_body, upsampling_tail
+from .restoration import Reference, RefSRNet, TakesReferences, as_references, residual_body, upsampling_tail
 
 # %% ../nbs/09_video.ipynb #b30a040d
 class BranchFusion(nn.Module):
@@ -225,7 +225,7 @@ class BasicVSR(nn.Module, ModelHubMixin, library_name="c2m_blocks", license="apa
         return self.tail(self.fusion(self.enlarge(feature), [self.enlarge(state) for state in states]))
 
 # %% ../nbs/09_video.ipynb #19391d19
-class RefBasicVSR(BasicVSR):
+class RefBasicVSR(TakesReferences, BasicVSR):
     """Reference-based video super-resolution by four (section 3.5 and Fig. 4 of the paper). `net(frames, ref)`; the result is not clamped.
 
     The matcher gets no gradient from here and is frozen; it is trained on its own. Frames may be as small as 16 x 16 pixels."""
@@ -255,25 +255,10 @@ class RefBasicVSR(BasicVSR):
         self.aggregator = aggregator or DynamicAggregation(channels[2], channels[2])
         self.config = dict(matcher=self.matcher, encoder=self.encoder, aggregator=self.aggregator, align=align) | self.config
 
-    def encode_reference(
-        self,
-        ref: torch.Tensor,  # (b, 3, H, W)
-    ) -> Reference:  # to be given in its place
-        "All that can be computed from a reference alone, once for many clips."
-        check_image(ref, "ref")
-        h, w = (size // 4 * 4 for size in ref.shape[2:])
-        describe = getattr(self.matcher, "describe", lambda ref: ref)
-        return Reference(describe(ref), self.encoder(ref[..., :h, :w].contiguous(memory_format=torch.channels_last))[-1:])
-
     def _reference(self, ref, b: int, search: str | None) -> list[Reference]:
         if search not in (None, "propagate") or search and self.matcher is None:
             raise ValueError(f"search is {search!r}, but has to be None, which asks the matcher, or 'propagate' where there is one.")
-        refs = [] if ref is None else list(ref) if isinstance(ref, list | tuple) else [ref]
-        encoded = [x if isinstance(x, Reference) else self.encode_reference(x) for x in refs]
-        for x in encoded:
-            if len(x.features[-1]) != b:
-                raise ValueError(f"There are {b} clips and {len(x.features[-1])} references: give each its own, expand(...) helps.")
-        return encoded
+        return [x if isinstance(x, Reference) else self.encode_reference(x) for x in as_references(ref, b, "clips")]
 
     @torch.no_grad()
     def _match(self, frame: torch.Tensor, reference: list[Reference], start: Matches | None) -> Matches:
@@ -334,4 +319,4 @@ def _tiny(pretrained: bool) -> dict:
     )
 
 
-PRESETS = {"paper": _paper, "c2m-video-tiny": _tiny}
+PRESETS = {"paper": _paper, "c2m-video-tiny": _tiny}  # see `RefBasicVSR.preset`

@@ -5,7 +5,6 @@
 # %% ../nbs/31a_video_evaluation.ipynb #39419a13
 from __future__ import annotations  # matplotlib is imported only when something is drawn
 
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -17,10 +16,11 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from .benchmarks import ClipEntry
-from .core import read_image, write_image
+from .core import device_of, is_first_process, read_image, write_image
 from .evaluation import Benchmark, Protocol, _as_saved, _finite, _fingerprint, _loaded, _shrunk, _sized, measure
 from .metrics import seen_again, warping_error
 from .plotting import _figure
+from .tables import markdown
 from .video import BasicVSR
 from .weights import RefSRNet
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ['AS_VID4', 'Flow', 'FIGURES', 'measure_clip', 'ClipBenchmark', 'clips_table', 'draw_clips']
 
 # %% ../nbs/31a_video_evaluation.ipynb #aa35caec
-AS_VID4 = Protocol.preset("vid4")
+AS_VID4 = Protocol.preset("vid4")  # how clips are measured unless another protocol is asked for
 
 # %% ../nbs/31a_video_evaluation.ipynb #0eb6a50a
 class _Watch:
@@ -70,7 +70,7 @@ def measure_clip(
     model, reading, working = _loaded(model, protocol), _Watch(), _Watch()
     stream = getattr(model, "stream", lambda lrs, refs: (model(lr, refs) for lr in lrs))
     results = working.over(stream(reading.over(_small(map(read, frames), protocol)), [read(ref) for ref in refs]))
-    bar = tqdm(frames, folder and folder.name, leave=False, delay=2, disable=True if int(os.environ.get("RANK", 0)) else None)
+    bar = tqdm(frames, folder and folder.name, leave=False, delay=2, disable=None if is_first_process() else True)
     rows, before, i = {}, None, -1
     for i, (frame, sr) in enumerate(zip(bar, results)):
         hr, (y, x, h, w) = _sized(read(frame), protocol)
@@ -110,8 +110,7 @@ def _warping(
     flow: Flow,
     border: int,
 ) -> dict[str, float]:  # empty if nothing is seen in both frames
-    device = next(flow.parameters()).device if isinstance(flow, torch.nn.Module) else "cpu"
-    frames = [pair[1].to(device) for pair in (before, here)]
+    frames = [pair[1].to(device_of(flow)) for pair in (before, here)]
     there, back = flow(*frames).cpu(), flow(*frames[::-1]).cpu()
     (h, w), b = there.shape[2:], border
     seen = F.pad(seen_again(there, back)[..., b : h - b, b : w - b], (b, b, b, b))
@@ -131,7 +130,7 @@ class ClipBenchmark(Benchmark):
     def __init__(
         self,
         entries: list[ClipEntry],  # see the room on benchmarks
-        protocol: Protocol = AS_VID4,
+        protocol: Protocol = AS_VID4,  # how frames are made and measured, and which references are shown
         flow: Flow | None = None,  # see `measure_clip`
     ):
         if protocol.refs in ("best", "own"):
@@ -147,7 +146,12 @@ class ClipBenchmark(Benchmark):
         entry = self.entries[i]
         return dict(name=entry.name, frames=entry.frames, refs=self._shown(entry), measured=entry.measured)
 
-    def figures(self, model: Callable, i: int, pictures: Path) -> dict:
+    def figures(
+        self,
+        model: Callable,  # see `measure_clip`
+        i: int,  # number of the clip
+        pictures: Path,  # folder of the results
+    ) -> dict:  # of `measure_clip`
         "What is measured of a clip's result, whose frames are kept as files."
         item = self[i]
         folder = pictures / item["name"]
@@ -165,13 +169,11 @@ def clips_table(
 ) -> str:  # Markdown
     "PSNR and SSIM of each clip and their means, as Table 2 of the paper."
     cell = lambda row: f"{row['psnr']:.2f} / {row['ssim']:.3f}".replace("/ 0.", "/ .")
-    lines = [["model", *summaries[0]["pictures"], "mean"]]
-    lines += [["---"] + ["---:"] * (len(lines[0]) - 1)]
-    lines += [[one["model"], *(cell(row) for row in [*one["rows"], one["mean"]])] for one in summaries]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    lines = [[one["model"], *(cell(row) for row in [*one["rows"], one["mean"]])] for one in summaries]
+    return markdown(["model", *summaries[0]["pictures"], "mean"], lines) + "\n"
 
 # %% ../nbs/31a_video_evaluation.ipynb #407303d7
-FIGURES = {"psnr": "PSNR, dB", "warping": "warping error"}
+FIGURES = {"psnr": "PSNR, dB", "warping": "warping error"}  # what is drawn, with the label of its axis
 
 
 def draw_clips(

@@ -7,32 +7,28 @@ __all__ = ['SHOWN', 'VIDEO_STAGES', 'FlowObjective', 'Flow', 'VideoObjective', '
 
 # %% ../nbs/33a_video_recipes.ipynb #e648773e
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from .clips import FlowPairs, folder_clips
-from .data import find_photos
-from .flow import SPyNet
+from .core import device_of
+from .data import Repeatable, find_photos
 from .losses import charbonnier
 from .metrics import aee, psnr
-from .recipes import Recipe, RestorerObjective, SomeAlone, _check_parts, _take_over, device_of
+from .recipes import Objective, Recipe, RestorerObjective, SomeAlone, _check_parts, _take_over
 from .resample import bicubic_pil
 from .restoration import RefSRNet
 from .video import RefBasicVSR
 from .weights import load_flow, load_matcher, save_flow
 
 # %% ../nbs/33a_video_recipes.ipynb #774db25d
-class FlowObjective(nn.Module):
-    "Train a flow by the end-point error at every size. `objective(batch)` gives `(losses, {})` for a batch of `FlowPairs`."
-
-    def __init__(self, flow: SPyNet):
-        super().__init__()
-        self.trained = flow
+class FlowObjective(Objective):
+    "Train a `SPyNet` by the end-point error at every size. `objective(batch)` gives `(losses, {})` for a batch of `FlowPairs`."
 
     def forward(self, batch: dict, step: int = 0, turn: str = "net") -> tuple[dict[str, torch.Tensor], dict]:
         truth, errors = batch["flow"], []
@@ -41,13 +37,6 @@ class FlowObjective(nn.Module):
             # not `aee`, because it is the loop that tells of a loss that is no number
             errors.append((flow.float() - F.avg_pool2d(truth, scale) / scale).norm(dim=1).mean())
         return dict(epe=errors[0], total=sum(errors)), {}
-
-    def turns(self, step: int) -> tuple[str, ...]:
-        return ("net",)
-
-    def groups(self, lr: float) -> dict[str, list[dict]]:
-        "The parameters of each turn, with their rates."
-        return {"net": [dict(params=list(self.trained.parameters()), lr=lr)]}
 
 # %% ../nbs/33a_video_recipes.ipynb #590c4218
 @dataclass(frozen=True)
@@ -64,12 +53,12 @@ class Flow(Recipe):
     tiny = "c2m-video-tiny"
     small = dict(size=64, steps=12_000, batch=8, lr=3e-4, warmup=100, clip=1.0, ema=0.998, pretrained=False)
 
-    def dataset(self) -> Dataset:
+    def dataset(self) -> Repeatable:
         return FlowPairs(find_photos(self.data), self.size, self.motion, self.seed)
 
-    def check(self) -> None:
-        if self.validate:
-            find_photos(self.validate)
+    @cached_property
+    def validation(self) -> FlowPairs:
+        return FlowPairs(find_photos(self.validate), self.size, self.motion, seed=1)
 
     def objective(self) -> FlowObjective:
         flow = load_flow(self.start) if self.start else RefBasicVSR.preset(self.network).flow
@@ -80,7 +69,7 @@ class Flow(Recipe):
 
     def measure(self, trained: nn.Module) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
         "The end-point error on frames made of other photos, and that of no flow at all."
-        made, rows = FlowPairs(find_photos(self.validate), self.size, self.motion, seed=1), []
+        made, rows = self.validation, []
         for key in [(epoch, i) for epoch in range(-(-64 // len(made))) for i in range(len(made))]:
             item = made[key]
             frame, other, flow = (item[name][None].to(device_of(trained)) for name in ("frame", "other", "flow"))
@@ -89,7 +78,6 @@ class Flow(Recipe):
         return dict(epe=epe, epe_if_still=still), {}
 
     def quality(self, figures: dict[str, float]) -> float:
-        "What the best checkpoint has most of."
         return -figures["epe"]
 
     def save(self, trained: nn.Module, folder: Path) -> None:
@@ -101,7 +89,7 @@ class VideoObjective(RestorerObjective):
 
     def __init__(
         self,
-        net: RefBasicVSR,
+        net: RefBasicVSR,  # is trained
         flow_factor: float = 0.125,  # of the rate, for the flow
         flow_frozen: int = 5_000,  # steps in which the flow stays as it is
     ):
@@ -113,15 +101,11 @@ class VideoObjective(RestorerObjective):
         loss = charbonnier(self.restored(batch), batch["hr"])
         return dict(charbonnier=loss, total=loss), {}
 
-    def groups(self, lr: float) -> dict[str, list[dict]]:
-        "The parameters of each turn, with their rates."
-        flow = list(self.trained.flow.parameters())
-        special = {id(p) for p in flow}
-        others = [p for p in self.trained.parameters() if p.requires_grad and id(p) not in special]
-        return {"net": [dict(params=others, lr=lr), dict(params=flow, lr=lr * self.flow_factor)]}
+    def slower(self) -> list[tuple[list[nn.Parameter], float]]:
+        return [(list(self.trained.flow.parameters()), self.flow_factor)]
 
 # %% ../nbs/33a_video_recipes.ipynb #e21e4956
-SHOWN = 8  # frames of a clip that are measured during a training
+SHOWN = 8  # frames of a clip that are measured during a training: enough for what comes from other frames, and soon done
 
 
 @dataclass(frozen=True)
@@ -160,14 +144,11 @@ class Video(Recipe):
         if self.frames < 2:
             raise ValueError(f"frames is {self.frames}, but a clip to learn from has at least two.")
 
-    def dataset(self) -> Dataset:
+    def dataset(self) -> Repeatable:
         return SomeAlone(folder_clips(self.data, self.frames, self.size, self.unrelated, self.seed), self.alone, self.seed)
 
-    def check(self) -> None:
-        if self.validate:
-            self._validation()
-
-    def _validation(self) -> Dataset:
+    @cached_property
+    def validation(self) -> Repeatable:
         return folder_clips(self.validate, SHOWN, self.size, unrelated=0, seed=1)
 
     def net(self) -> RefBasicVSR:
@@ -189,7 +170,7 @@ class Video(Recipe):
 
     def measure(self, trained: nn.Module) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
         "PSNR-Y of clips (border 4) with and without the reference, and the middle frames of some to look at."
-        clips, rows, pictures, device = self._validation(), [], {}, device_of(trained)
+        clips, rows, pictures, device = self.validation, [], {}, device_of(trained)
         for i in range(len(clips)):
             item = clips[i]
             lr, hr, ref = (item[name][None].to(device) for name in ("lr", "hr", "ref"))
@@ -200,12 +181,5 @@ class Video(Recipe):
         bicubic, none, with_ref = np.mean(rows, axis=0).tolist()
         return dict(psnr=with_ref, psnr_without_ref=none, psnr_bicubic=bicubic), pictures
 
-    def quality(self, figures: dict[str, float]) -> float:
-        "What the best checkpoint has most of."
-        return figures["psnr"]
-
-    def save(self, trained: nn.Module, folder: Path) -> None:
-        trained.save_pretrained(folder)
-
 # %% ../nbs/33a_video_recipes.ipynb #ad3fa278
-VIDEO_STAGES = {"flow": Flow, "video": Video}
+VIDEO_STAGES = {"flow": Flow, "video": Video}  # by their names in `c2m train`
