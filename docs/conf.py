@@ -12,7 +12,9 @@ author = settings["DEFAULT"]["author"]
 release = settings["DEFAULT"]["version"]
 project_copyright = author
 
-extensions = ["myst_nb", "sphinx.ext.mathjax", "sphinx_copybutton", "sphinx_design"]
+extensions = ["links", "myst_nb", "sphinx.ext.mathjax", "sphinx_copybutton", "sphinx_design"]
+nitpicky = True  # each type in a signature leads somewhere; those of other libraries stand in names.txt
+exclude_patterns = ["notebooks"]
 nb_execution_mode = "off"
 nb_output_stderr = "remove"
 myst_enable_extensions = ["dollarmath", "amsmath", "attrs_inline", "attrs_block", "colon_fence", "fieldlist"]
