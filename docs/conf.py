@@ -27,6 +27,7 @@ mathjax_path = mathjax_file.name
 html_theme = "furo"
 html_title = project
 html_static_path = ["_static", str(mathjax_file)]
+html_favicon = "_static/favicon.svg"
 html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False

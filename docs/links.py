@@ -68,8 +68,8 @@ DOT = r'<span class="o">\.</span>'
 CHAIN = re.compile(rf'(?<!{DOT})<span class="n">\w+</span>(?:{DOT}<span class="n">\w+</span>)*(?!<span class="o">=</span>)')
 
 
-def link_code(app, pagename, templatename, context, doctree):
-    "Names in the code of a page become links."
+def link_page(app, pagename, templatename, context, doctree):
+    "Names in the code of a page become links, and each picture leads to itself in its full size."
     notebook = NBS / f"{pagename.replace('start', 'index')}.ipynb"
     if notebook.exists():
         known, objects = meanings(notebook), app.env.get_domain("py").objects
@@ -87,6 +87,7 @@ def link_code(app, pagename, templatename, context, doctree):
             return chain[0]
 
         context["body"] = CODE.sub(lambda block: CHAIN.sub(link, block[0]), context["body"])
+        context["body"] = re.sub(r'<img [^>]*src="([^"]+)"[^>]*>', r'<a href="\1">\g<0></a>', context["body"])
 
 
 def known_elsewhere(app, env, node, shown):
@@ -100,5 +101,5 @@ def known_elsewhere(app, env, node, shown):
 
 def setup(app):
     app.connect("missing-reference", known_elsewhere)
-    app.connect("html-page-context", link_code)
+    app.connect("html-page-context", link_page)
     return {"parallel_read_safe": True}
