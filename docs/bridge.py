@@ -110,4 +110,4 @@ def api() -> str:
 
 def listed(name: str) -> str:
     thing = attrgetter(name)(import_module(OWN[name].removesuffix(f".{name}")))
-    return f"- {linked(f'`{name}`')}: {linked(inspect.getdoc(thing).splitlines()[0])}"
+    return f"- `{name}`: {inspect.getdoc(thing).splitlines()[0]}"

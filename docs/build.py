@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bridge import ROOT, TEXTS, api, page
 from fastcore.nbio import mk_cell, read_nb, write_nb
+from links import linked
 from sphinx.cmd.build import main
 
 GROUPS = {  # of the sidebar, and the pages in each; Sphinx tells if one is left out
@@ -35,23 +36,21 @@ def write_pages(folder: Path):
     "The notebooks and the project's own texts as a folder of sources for Sphinx."
     for copy in (folder, folder / "notebooks"):  # the first become pages, the second stay as they are, to be opened
         shutil.copytree(ROOT / "nbs", copy, ignore=shutil.ignore_patterns(".*", "_*"))
-    for text in (*TEXTS, "docs/datasets.md"):
-        shutil.copy(ROOT / text, folder)
-    write_benchmarks(folder)
-    (folder / "api.md").write_text(api())
+    texts = {Path(text).name: (ROOT / text).read_text() for text in (*TEXTS, "docs/datasets.md")}
+    for name, text in {**texts, "benchmarks.md": benchmarks(), "api.md": api()}.items():
+        (folder / name).write_text(linked(text))
+    shutil.copytree(ROOT / "benchmarks/results", folder / "results", ignore=shutil.ignore_patterns("*.md"))
     for notebook in (folder / "notebooks").rglob("*.ipynb"):
         name = notebook.relative_to(folder / "notebooks")
         write_nb(page(name), folder / name)
     divide_index(folder)
 
 
-def write_benchmarks(folder: Path):
+def benchmarks() -> str:
     "The benchmarks' page with their tables in it."
-    benchmarks = ROOT / "benchmarks"
-    text = (benchmarks / "README.md").read_text().replace("](../nbs/", "](")
-    text = re.sub(r"^\[.*\]\((results/\S+)\)$", lambda link: (benchmarks / link[1]).read_text(), text, flags=re.M)
-    (folder / "benchmarks.md").write_text(text)
-    shutil.copytree(benchmarks / "results", folder / "results", ignore=shutil.ignore_patterns("*.md"))
+    folder = ROOT / "benchmarks"
+    text = (folder / "README.md").read_text().replace("](../nbs/", "](")
+    return re.sub(r"^\[.*\]\((results/\S+)\)$", lambda link: (folder / link[1]).read_text(), text, flags=re.M)
 
 
 def divide_index(folder: Path):
