@@ -18,13 +18,12 @@ PHONE, DESK = dict(width=390, height=844), dict(width=1280, height=900)
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    "The folder of the built site. SITE names one that is built already."
-    if built := os.environ.get("SITE"):
-        return Path(built)
-    pytest.importorskip("furo", reason="what builds the site is not installed: pip install -e '.[dev,docs]'")
-    folder = tmp_path_factory.mktemp("site")
-    done = subprocess.run([sys.executable, ROOT / "docs/build.py", folder], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    "The folder of the built site. SITE names one for it to be built in, and to be taken from the next time."
+    folder = Path(os.environ.get("SITE") or tmp_path_factory.mktemp("site")).resolve()
+    if not (folder / "html").exists():
+        pytest.importorskip("furo", reason="what builds the site is not installed: pip install -e '.[dev,docs]'")
+        done = subprocess.run([sys.executable, ROOT / "docs/build.py", folder], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
     return folder / "html"
 
 
@@ -95,13 +94,14 @@ def page(tab):
 
 LOOKED_AT = """async () => {
     await (window.MathJax?.startup?.promise ?? null)
-    const names = (found, what) => [...found].slice(0, 3).map(one => `${what} ${(one.src ?? one.innerText).slice(-60)}`)
-    const wide = document.documentElement.scrollWidth > window.innerWidth
+    const names = (found, what) => [...found].slice(0, 3).map(one => `${what} ${(one.src ?? one.textContent).slice(-60)}`)
+    const content = document.querySelector(".content")  // what is wider is moved in it, not in the window
+    const wide = content.scrollWidth - content.clientWidth
     return [
         ...names([...document.images].filter(image => image.complete && !image.naturalWidth), "broken image"),
-        ...names(document.querySelectorAll("mjx-merror, [data-mml-node=merror]"), "formula with an error"),
+        ...names(document.querySelectorAll("[data-mml-node=merror], mjx-container [fill=red]"), "formula with an error"),
         ...names([...document.querySelectorAll(".math")].filter(one => !one.querySelector("mjx-container")), "formula that is not drawn"),
-        ...(wide ? [`wider than the screen by ${document.documentElement.scrollWidth - window.innerWidth} pixels`] : []),
+        ...(wide > 0 ? [`wider than the screen by ${wide} pixels`] : []),
     ]
 }"""
 
