@@ -72,6 +72,7 @@ def tab(browser, site):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}/"
     page = browser.new_page(base_url=url, viewport=DESK, permissions=["clipboard-read", "clipboard-write"])
+    page.set_default_timeout(120_000)
     page.faults = []  # what was aborted is none: the page was left before it had its icon
     fault = lambda what: page.faults.append(f"{page.url}: {what}")
     page.on("console", lambda said: said.type == "error" and fault(said.text))
