@@ -70,7 +70,7 @@ CHAIN = re.compile(rf'(?<!{DOT})<span class="n">\w+</span>(?:{DOT}<span class="n
 
 def link_page(app, pagename, templatename, context, doctree):
     "Names in the code of a page become links, and each picture leads to itself in its full size."
-    notebook = NBS / f"{pagename.replace('start', 'index')}.ipynb"
+    notebook = NBS / f"{'index' if pagename == 'start' else pagename}.ipynb"
     if notebook.exists():
         known, objects = meanings(notebook), app.env.get_domain("py").objects
 
