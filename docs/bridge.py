@@ -8,19 +8,19 @@ from operator import attrgetter
 from pathlib import Path
 from types import FunctionType
 
-from c2m_blocks._modidx import d as index
 from fastcore.docments import docments
 from fastcore.nbio import mk_cell, read_nb
+from links import NBS, OWN, exported_to, linked, public_names
 from nbdev import processors as nbdev
 from sphinx.util.inspect import stringify_signature
 
 ROOT = Path(__file__).parents[1]
 TEXTS = ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE")  # beside `nbs/`, but among the pages
-NAMES = {
-    full.removeprefix(f"{module}."): full
-    for module, names in index["syms"].items() for full in names
-    if not re.search(r"\._", full)
-}  # fmt: skip
+OPEN = """
+
+{{.notebook}}
+Open this notebook: {{download}}`nbs/{name} </notebooks/{name}>`
+"""
 METHODS = {FunctionType: "method", classmethod: "classmethod", staticmethod: "staticmethod", property: "property"}
 
 
@@ -48,27 +48,18 @@ def shown(path: Path):
     return nb
 
 
-def page(path: Path):
-    "The notebook as a page of the site."
-    nb = shown(path)
-    module = re.search(r"^#\|\s*default_exp (\S+)", "\n".join(cell.source for cell in read_nb(path).cells), re.M)
+def page(name: Path):
+    "The notebook of this name in `nbs/` as a page of the site."
+    nb, module = shown(NBS / name), exported_to(read_nb(NBS / name))
     for i, cell in enumerate(nb.cells):
         if cell.cell_type == "markdown":
             cell.source = re.sub(rf"\.\./({'|'.join(TEXTS)})\)", r"\1)", linked(cell.source))
-            cell.source = cell.source.replace("](../benchmarks/README.md)", "](benchmarks.md)")
+            cell.source = cell.source.replace("../benchmarks/README.md)", "benchmarks.md)")
         elif call := re.match(r"show_doc\(([\w.]+)", cell.source):
-            nb.cells[i] = mk_cell(described(call[1], f"c2m_blocks.{module[1]}"), "markdown")
+            nb.cells[i] = mk_cell(described(call[1], module), "markdown")
+    title, _, text = nb.cells[0].source.partition("\n")
+    nb.cells[0].source = title + OPEN.format(name=name) + text
     return nb
-
-
-def linked(text: str) -> str:
-    "Names of the package in backticks become links, except in code blocks and where they are links already."
-    def link(name):
-        return f"{{py:obj}}`{name[1]} <{NAMES[name[1]]}>`" if name[1] in NAMES else name[0]
-
-    blocks = re.split(r"(^ *```.*?^ *```|\[[^\]\n]*\]\([^)\n]*\))", text, flags=re.M | re.S)
-    blocks[::2] = [re.sub(r"(?<![`\w}])`([\w.]+)(?:\(\))?`(?!`)", link, block) for block in blocks[::2]]
-    return "".join(blocks)
 
 
 def described(name: str, module: str) -> str:
@@ -105,3 +96,18 @@ def signature(thing) -> str:
     sign = sign.replace(parameters=[value for name, value in sign.parameters.items() if name != "self"])
     returns = not inspect.isclass(thing)  # a dataclass says that its `__init__` returns None
     return stringify_signature(sign, show_return_annotation=returns, unqualified_typehints=True)
+
+
+def api() -> str:
+    "A page of all public names by notebook, each with the first line of its docstring."
+    text = ["# API", "Every public name, and where it is explained. Methods and attributes are in the {ref}`general index <genindex>`."]
+    for path in sorted(NBS.glob("[0-9]*.ipynb")):
+        nb = read_nb(path)
+        if module := exported_to(nb):
+            text += [f"## [{module.removeprefix('c2m_blocks.')}]({path.name})", "\n".join(map(listed, public_names(module)))]
+    return "\n\n".join(text) + "\n"
+
+
+def listed(name: str) -> str:
+    thing = attrgetter(name)(import_module(OWN[name].removesuffix(f".{name}")))
+    return f"- `{name}`: {inspect.getdoc(thing).splitlines()[0]}"

@@ -1,13 +1,29 @@
-"""Build the site: `python docs/build.py`, then open `docs/_build/html/index.html`. A warning is an error."""
+"""Build the site: `python docs/build.py`, then open `docs/_build/html/index.html`. A warning is an error.
+
+With a folder, `python docs/build.py FOLDER`, it is built there."""
 import re
 import shutil
 import sys
+from pathlib import Path
 
-from bridge import ROOT, TEXTS, page
-from fastcore.nbio import mk_cell, write_nb
+from bridge import ROOT, TEXTS, api, page
+from fastcore.nbio import mk_cell, read_nb, write_nb
+from links import linked
 from sphinx.cmd.build import main
 
-BUILD = ROOT / "docs/_build"
+GROUPS = {  # of the sidebar, and the pages in each; Sphinx tells if one is left out
+    "Start": "start",
+    "Tutorials": "tutorials/*",
+    "Basics": "00_core 01_resample 02_features 10_losses 11_metrics 32_plotting",
+    "Matching": "03_matching 03a_exact 03b_approximate 03c_search 04_contrastive 05_distillation",
+    "Restoration": "06_aggregation 07_restoration 22_weights",
+    "Video": "01a_frames 08_flow 09_video 38_video_files 39_similarity",
+    "Data and protocols": "datasets 20_data 20a_clips 24_choosing 23_benchmarks 31_evaluation 31a_video_evaluation",
+    "Use": "30_inference 40_cli 38_app",
+    "Training": "33_recipes 33a_video_recipes 34_training",
+    "What was measured": "benchmarks 35_learning 36_robustness 37_ablation",
+    "Project": "api CONTRIBUTING CHANGELOG",
+}
 CONTENTS = """```{{toctree}}
 :hidden:
 :caption: {caption}
@@ -16,35 +32,49 @@ CONTENTS = """```{{toctree}}
 ```"""
 
 
-def write_pages(folder):
+def write_pages(folder: Path):
     "The notebooks and the project's own texts as a folder of sources for Sphinx."
-    shutil.copytree(ROOT / "nbs", folder, ignore=shutil.ignore_patterns(".*", "_*"))
-    for text in TEXTS:
-        shutil.copy(ROOT / text, folder)
-    write_benchmarks(folder)
-    for notebook in folder.rglob("*.ipynb"):
-        nb = page(ROOT / "nbs" / notebook.relative_to(folder))
-        if notebook == folder / "index.ipynb":
-            nb.cells += [mk_cell(text, "markdown") for text in contents(folder)]
-        write_nb(nb, notebook)
+    for copy in (folder, folder / "notebooks"):  # the first become pages, the second stay as they are, to be opened
+        shutil.copytree(ROOT / "nbs", copy, ignore=shutil.ignore_patterns(".*", "_*"))
+    texts = {Path(text).name: (ROOT / text).read_text() for text in (*TEXTS, "docs/datasets.md")}
+    for name, text in {**texts, "benchmarks.md": benchmarks(), "api.md": api()}.items():
+        (folder / name).write_text(linked(text))
+    shutil.copytree(ROOT / "benchmarks/results", folder / "results", ignore=shutil.ignore_patterns("*.md"))
+    for notebook in (folder / "notebooks").rglob("*.ipynb"):
+        name = notebook.relative_to(folder / "notebooks")
+        write_nb(page(name), folder / name)
+    divide_index(folder)
 
 
-def write_benchmarks(folder):
+def benchmarks() -> str:
     "The benchmarks' page with their tables in it."
-    benchmarks = ROOT / "benchmarks"
-    text = (benchmarks / "README.md").read_text().replace("](../nbs/", "](")
-    text = re.sub(r"^\[.*\]\((results/\S+)\)$", lambda link: (benchmarks / link[1]).read_text(), text, flags=re.M)
-    (folder / "benchmarks.md").write_text(text)
-    shutil.copytree(benchmarks / "results", folder / "results", ignore=shutil.ignore_patterns("*.md"))
+    folder = ROOT / "benchmarks"
+    text = (folder / "README.md").read_text().replace("](../nbs/", "](")
+    return re.sub(r"^\[.*\]\((results/\S+)\)$", lambda link: (folder / link[1]).read_text(), text, flags=re.M)
 
 
-def contents(folder):
-    for caption, pattern in {"Blocks": "[0-9]*.ipynb", "Tutorials": "tutorials/*.ipynb", "Project": "[Cb]*.md"}.items():
-        if pages := sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.glob(pattern)):
-            yield CONTENTS.format(caption=caption, pages="\n".join(pages))
+def divide_index(folder: Path):
+    "How to begin, in the index one of its chapters, is a page of its own; in its place the first page shows the way."
+    home, start = (read_nb(folder / "index.ipynb") for _ in range(2))
+    titles = [cell.source.partition("\n")[0] for cell in home.cells]
+    chapter = slice(titles.index("## Get started"), titles.index("## One block in a network of yours"))
+    start.cells = start.cells[chapter]
+    start.cells[0].source = start.cells[0].source[1:]  # its heading is the page's
+    home.cells[chapter] = [mk_cell((ROOT / "docs/home.md").read_text(), "markdown")]
+    home.cells += [mk_cell(text, "markdown") for text in contents(folder)]
+    write_nb(start, folder / "start.ipynb"), write_nb(home, folder / "index.ipynb")
+
+
+def contents(folder: Path):
+    for caption, names in GROUPS.items():
+        found = sorted(path.relative_to(folder).with_suffix("") for path in folder.glob(names)) if "*" in names else names.split()
+        if found:
+            yield CONTENTS.format(caption=caption, pages="\n".join(map(str, found)))
 
 
 if __name__ == "__main__":
-    shutil.rmtree(BUILD, ignore_errors=True)
-    write_pages(BUILD / "pages")
-    sys.exit(main(["-W", "--keep-going", "-q", "-c", str(ROOT / "docs"), str(BUILD / "pages"), str(BUILD / "html")]))
+    build = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs/_build"
+    for part in ("pages", "html"):
+        shutil.rmtree(build / part, ignore_errors=True)
+    write_pages(build / "pages")
+    sys.exit(main(["-W", "--keep-going", "-q", "-c", str(ROOT / "docs"), str(build / "pages"), str(build / "html")]))

@@ -3,7 +3,6 @@
 import io
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -17,7 +16,6 @@ from c2m_blocks.app import example_pair, serve
 
 ROOT = Path(__file__).parents[1]
 NO_GRADIO = "gradio is not installed: pip install 'c2m_blocks[app]'"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 def test_without_gradio_it_is_told(monkeypatch):
@@ -41,22 +39,9 @@ def test_space_names_what_it_needs():
 
 
 @pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
-    pytest.importorskip("gradio", reason=NO_GRADIO)
-    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
-    with sync_api.sync_playwright() as driver:
-        try:
-            browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        except sync_api.Error as error:
-            pytest.skip(f"no browser ({str(error).splitlines()[0]}): install one, or name it in CHROMIUM")
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def server(browser, tmp_path_factory):
     "The address of the page, and the folder in which its files are."
+    pytest.importorskip("gradio", reason=NO_GRADIO)
     folder = tmp_path_factory.mktemp("server")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder), "GRADIO_HEARTBEAT_INTERVAL": "0.5"}
     command = [sys.executable, "-m", "c2m_blocks", "app", "--no-browser", "--largest", "40000"]
