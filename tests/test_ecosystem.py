@@ -35,7 +35,6 @@ from c2m_blocks import (
     bicubic,
     bicubic_pil,
     charbonnier,
-    discriminator_loss,
     flow_warp,
     load_network,
     match_patches,
