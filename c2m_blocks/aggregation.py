@@ -131,7 +131,8 @@ class _Deformable(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, *given):
-        position, modulation, weight, bias, ref_index, compile, *maps = given  # torch.compile counts the parameters of a longer signature wrong
+        # not in the signature, whose parameters torch.compile counts: with two maps it would believe that there is no ctx
+        position, modulation, weight, bias, ref_index, compile, *maps = given
         ctx.save_for_backward(position, modulation, weight, ref_index, *maps)
         b, g, _, _, h, w = position.shape
         kernel = rearrange(weight, "o (g c) k -> (g k c) o", g=g).contiguous()

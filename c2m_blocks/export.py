@@ -83,7 +83,9 @@ def export_matcher(
 def export_restorer(
     net: RefSRNet,
 ) -> ExportedProgram:  # of lr (1, 3, h, w), position and score from the matcher, and coarse, middle and fine from the encoder
-    "The picture `sr` (1, 3, 4h, 4w), not clamped. With aggregations of the paper's kind, `guide=\"raw\"`, the reference has to be of that size, too."
+    """The picture `sr` (1, 3, 4h, 4w), not clamped.
+
+    With aggregations of the paper's kind, `guide="raw"`, the reference has to be of that size, too."""
     h, w, *size = (Dim(name, min=4) for name in ("h", "w", "rows", "columns"))
     if any(getattr(stage.aggregator, "guide", None) == "raw" for stage in net.stages):
         size = [h, w]

@@ -174,19 +174,21 @@ def describe_training(
     recipe, packages = about["recipe"], about["packages"]
     numbers = "".join(f"{name} = {json.dumps(_told(value), ensure_ascii=False)}\n" for name, value in recipe.items())
     rows = "".join(f"| {MEANING.get(name, name)} | {value:.4g} |\n" for name, value in figures.items())
-    table = f"After step {step}, on `{_told(recipe['validate'])}`:\n\n| | |\n| --- | ---: |\n{rows}" if figures else "Nothing was measured.\n"
+    where = f"After step {step}, on `{_told(recipe['validate'])}`"
+    table = f"{where}:\n\n| | |\n| --- | ---: |\n{rows}" if figures else "Nothing was measured.\n"
     together = recipe["batch"] * recipe["accumulate"] * about["processes"]
     return f"""## Figures
 
 {table}
 ## Training
 
-Stage `{about["stage"]}`: {step} of {recipe["steps"]} steps of {together}, out of {about["pairs"]} that the data holds. The weights are the average over the last steps.
+Stage `{about["stage"]}`: {step} of {recipe["steps"]} steps of {together}, out of {about["pairs"]} that the data holds.
+The weights are the average over the last steps.
 
 ```toml
 {numbers}```
 
-c2m_blocks {packages["c2m_blocks"]}, torch {packages["torch"]}, Python {about["python"]}, {about["processes"]} process(es) on {about["device"]}.
+c2m_blocks {packages["c2m_blocks"]}, torch {packages["torch"]}, Python {about["python"]}; {about["processes"]} process(es), {about["device"]}.
 """
 
 

@@ -172,7 +172,9 @@ def _load(module: nn.Module, weights: dict[str, torch.Tensor], source: str) -> N
 # %% ../nbs/22_weights.ipynb #d499f9a4
 _USES = {
     RefSRNet: ("image-to-image", "RefSRNet.from_pretrained", "net(lr, ref)  # (b, 3, h, w) and (b, 3, H, W) to (b, 3, 4h, 4w)"),
-    RefBasicVSR: ("video-to-video", "RefBasicVSR.from_pretrained", "net(frames, ref)  # (b, t, 3, h, w) and (b, 3, H, W) to (b, t, 3, 4h, 4w)"),
+    RefBasicVSR: (
+        "video-to-video", "RefBasicVSR.from_pretrained", "net(frames, ref)  # (b, t, 3, h, w) and (b, 3, H, W) to (b, t, 3, 4h, 4w)",
+    ),
     BasicVSR: ("video-to-video", "BasicVSR.from_pretrained", "net(frames)  # (b, t, 3, h, w) to (b, t, 3, 4h, 4w)"),
     ContrastiveMatcher: (None, "load_matcher", "net(lr, ref)  # (b, 3, h, w) and (b, 3, H, W) to Matches"),
     SPyNet: (None, "load_flow", "net(frame, other)  # (b, 3, h, w) twice to (b, 2, h, w), in pixels"),
@@ -196,7 +198,8 @@ def model_card(
 
 {about}
 
-{sum(p.numel() for p in net.parameters()) / 1e6:.2f} million weights, saved by c2m_blocks {version("c2m_blocks")}, PyTorch blocks of C2-Matching (Jiang et al., arXiv:2212.09581).
+{sum(p.numel() for p in net.parameters()) / 1e6:.2f} million weights, saved by c2m_blocks {version("c2m_blocks")},
+PyTorch blocks of C2-Matching (Jiang et al., arXiv:2212.09581).
 
 ```python
 from {package} import {load.partition(".")[0]}
