@@ -188,7 +188,8 @@ The weights are the average over the last steps.
 ```toml
 {numbers}```
 
-c2m_blocks {packages["c2m_blocks"]}, torch {packages["torch"]}, Python {about["python"]}; {about["processes"]} process(es), {about["device"]}.
+By c2m_blocks {packages["c2m_blocks"]}, torch {packages["torch"]} and Python {about["python"]},
+in {about["processes"]} process(es) on {about["device"]}.
 """
 
 
