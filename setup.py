@@ -26,7 +26,7 @@ setup(
     packages=find_packages(include=["c2m_blocks", "c2m_blocks.*"]),
     package_data={"c2m_blocks": ["py.typed", "assets/**/*"]},
     install_requires=lines("requirements"),
-    extras_require={extra: lines(f"{extra}_requirements") for extra in ("train", "perceptual", "video", "app", "docs", "dev")},
+    extras_require={extra: lines(f"{extra}_requirements") for extra in ("train", "perceptual", "video", "onnx", "app", "docs", "dev")},
     entry_points={
         "console_scripts": ["c2m=c2m_blocks.cli:main"],
         "nbdev": ["c2m_blocks=c2m_blocks._modidx:d"],

@@ -7,7 +7,7 @@ __all__ = ['FRAME', 'CHUNK', 'sample_at', 'deformable_convolution', 'tap_positio
 
 # %% ../nbs/06_aggregation.ipynb #96308e51
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, reduce
 
 import torch
 from einops import rearrange, repeat
@@ -15,7 +15,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from .matching import Matches, cell_grid
+from .matching import Matches, cell_grid, numbers_like
 
 # %% ../nbs/06_aggregation.ipynb #b0146edc
 def sample_at(
@@ -30,7 +30,7 @@ def sample_at(
         one, channels = torch.ones_like(position[:, None, None, 0]), torch.eye(maps[0].shape[1]).to(position)
         return deformable_convolution(maps, position[:, None, None], one, channels[..., None], ref_index=ref_index)
     h, w = maps[0].shape[-2:]
-    scale = position.new_tensor([2 / w, 2 / h]).view(1, 2, 1, 1)
+    scale = numbers_like(position, 2 / w, 2 / h).view(1, 2, 1, 1)
     grid = rearrange((position + 0.5) * scale - 1, "b xy h w -> b h w xy")
     # half precision would be too coarse to say where: sample in the precision of the positions
     return F.grid_sample(maps[0].to(grid.dtype), grid, align_corners=False)
@@ -130,7 +130,9 @@ class _Deformable(torch.autograd.Function):
     "Deformable convolution by a table of pixels, with bounded memory in both directions."
 
     @staticmethod
-    def forward(ctx, position, modulation, weight, bias, ref_index, compile, *maps):
+    def forward(ctx, *given):
+        # not in the signature, whose parameters torch.compile counts: with two maps it would believe that there is no ctx
+        position, modulation, weight, bias, ref_index, compile, *maps = given
         ctx.save_for_backward(position, modulation, weight, ref_index, *maps)
         b, g, _, _, h, w = position.shape
         kernel = rearrange(weight, "o (g c) k -> (g k c) o", g=g).contiguous()
@@ -213,16 +215,21 @@ def _by_torchvision(
 # %% ../nbs/06_aggregation.ipynb #e1d09dc2
 def _by_grid_sample(
     x: torch.Tensor,  # (b, c, H, W)
-    position: torch.Tensor,  # (b, g, 1, 2, h, w)
-    modulation: torch.Tensor,  # (b, g, 1, h, w)
-    weight: torch.Tensor,  # (c', c, 1)
+    position: torch.Tensor,  # (b, g, k, 2, h, w)
+    modulation: torch.Tensor,  # (b, g, k, h, w)
+    weight: torch.Tensor,  # (c', c, k)
     bias: torch.Tensor,  # (c',)
 ) -> torch.Tensor:  # (b, c', h, w)
-    "The same as `_Deformable` for one tap and one reference."
-    g = position.shape[1]
-    sampled = sample_at(rearrange(x, "b (g c) h w -> (b g) c h w", g=g), rearrange(position, "b g 1 xy h w -> (b g) xy h w"))
-    sampled = rearrange(sampled, "(b g) c h w -> b g c h w", g=g) * modulation
-    return F.conv2d(sampled.flatten(1, 2), weight[..., None], bias)
+    "The same as `_Deformable` for one reference, tap by tap."
+    g, k = position.shape[1:3]
+    x = rearrange(x, "b (g c) h w -> (b g) c h w", g=g)
+
+    def of_tap(tap: int) -> torch.Tensor:
+        sampled = sample_at(x, position[:, :, tap].flatten(0, 1))
+        sampled = rearrange(sampled, "(b g) c h w -> b g c h w", g=g) * modulation[:, :, tap, None]
+        return F.conv2d(sampled.flatten(1, 2), weight[..., tap, None, None], None if tap else bias)
+
+    return reduce(torch.add, map(of_tap, range(k)))
 
 # %% ../nbs/06_aggregation.ipynb #2f39bacf
 @torch.autocast("cuda", enabled=False)  # half precision would be too coarse to say where
@@ -244,7 +251,7 @@ def deformable_convolution(
         bias = weight.new_zeros(len(weight))
     dtype = torch.promote_types(position.dtype, torch.float32)
     position, modulation, weight, bias, *maps = (t.to(dtype) for t in (position, modulation, weight, bias, *maps))
-    if position.shape[2] == 1 and ref_index is None:
+    if ref_index is None and (position.shape[2] == 1 or torch.compiler.is_exporting()):
         return _by_grid_sample(*maps, position, modulation, weight, bias)
     if position.is_cuda:
         return _by_torchvision(maps, position, modulation, weight, bias, ref_index)
@@ -359,7 +366,7 @@ class DynamicAggregation(nn.Module):
             raise ValueError(
                 f"The content's grid of {w} x {h} is no whole multiple of the matches' {columns} x {rows}: match at its scale."
             )
-        return h // rows
+        return int(h // rows)
 
 # %% ../nbs/06_aggregation.ipynb #b38c5b30
 class PatchSwap(nn.Module):

@@ -149,6 +149,39 @@ class Described:
     size: tuple[int, int]  # (h, w) in cells
 
 # %% ../nbs/04_contrastive.ipynb #f33d07ea
+def _refined(
+    query: torch.Tensor,  # (b, h, w, c) units
+    cuts: list[torch.Tensor],  # of each reference, see `Described`
+    pixel: torch.Tensor,  # (b, 2, h, w): (x, y) of the matches, pixels
+    index: torch.Tensor,  # (b, h, w): the reference they lie in
+    patch_size: int,
+    radius: int,  # pixels
+) -> tuple[torch.Tensor, torch.Tensor]:  # the same for the best pixels, and their scores (b, h, w)
+    r, (b, h, w, _) = patch_size // 2, query.shape
+    here = torch.arange(b * h * w, device=query.device).view(b, h, w)[:, : h - 2 * r, : w - 2 * r]
+    inner = (..., slice(r, h - r), slice(r, w - r))
+    pixel, score = rearrange(pixel, "b xy h w -> xy b h w").clone(), torch.zeros_like(pixel[:, 0])
+    at, best = pixel[inner].flatten(1), score[inner].flatten()
+    for i, ref in enumerate(cuts):
+        chosen = (index[inner] == i).flatten() if len(cuts) > 1 else slice(None)
+        first, best[chosen] = refine_matches((at[:, chosen] - 4 * r).long(), query, ref, here.flatten()[chosen], patch_size, radius)
+        at[:, chosen] = (first + 4 * r).to(at)
+    pixel[inner], score[inner] = at.view(2, *here.shape), best.view(here.shape)
+    return rearrange(pixel, "xy b h w -> b xy h w").contiguous(), score
+
+
+@torch.library.custom_op("c2m_blocks::refined_matches", mutates_args=())
+def _refined_as_one_step(
+    query: torch.Tensor, cuts: list[torch.Tensor], pixel: torch.Tensor, index: torch.Tensor, patch_size: int, radius: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return _refined(query, cuts, pixel, index, patch_size, radius)
+
+
+@_refined_as_one_step.register_fake
+def _(query, cuts, pixel, *_):
+    return torch.empty_like(pixel, memory_format=torch.contiguous_format), torch.empty_like(pixel[:, 0])
+
+# %% ../nbs/04_contrastive.ipynb #f6027cc1
 class ContrastiveMatcher(nn.Module):
     """Find for every LR pixel its place in the reference (sections 3.1 and 3.6, eq. 4). `matcher(lr, ref)` gives `Matches`.
 
@@ -234,7 +267,10 @@ class ContrastiveMatcher(nn.Module):
         number = torch.zeros_like(found.score, dtype=torch.long) if found.ref_index is None else found.ref_index
         index, cut = number // self.phases**2, number % self.phases**2
         pixel = 4 * found.position + 4 // self.phases * torch.stack([cut % self.phases, cut // self.phases], 1)
-        pixel, score = self._refined(query, refs, pixel, index) if self.refine else (pixel, found.score)
+        score = found.score
+        if self.refine:
+            refined = _refined_as_one_step if torch.compiler.is_dynamo_compiling() else _refined
+            pixel, score = refined(units(query), [ref.cuts for ref in refs], pixel, index, self.patch_size, self.refine)
         r, (h, w) = self.patch_size // 2 if self.pad else 0, score.shape[1:]
         inner = (..., slice(r, h - r), slice(r, w - r))
         ref_size = tuple(max(sizes) for sizes in zip(*(x.size for x in refs)))
@@ -252,16 +288,3 @@ class ContrastiveMatcher(nn.Module):
         index = 0 if start.ref_index is None else n**2 * start.ref_index
         pad = lambda x: F.pad(x, (r, r, r, r))
         return Matches(pad((step - cut) / n), pad(start.score), start.ref_size, pad(index + n * cut[:, 1] + cut[:, 0]))
-
-    def _refined(self, query, refs, pixel, index) -> tuple[torch.Tensor, torch.Tensor]:
-        r, (b, _, h, w) = self.patch_size // 2, query.shape
-        here = torch.arange(b * h * w, device=query.device).view(b, h, w)[:, : h - 2 * r, : w - 2 * r]
-        inner, query = (..., slice(r, h - r), slice(r, w - r)), units(query)
-        pixel, score = rearrange(pixel, "b xy h w -> xy b h w").clone(), torch.zeros_like(pixel[:, 0])
-        for i, ref in enumerate(refs):
-            chosen = index[inner] == i
-            first = (pixel[inner][:, chosen] - 4 * r).long()
-            first, best = refine_matches(first, query, ref.cuts, here[chosen], self.patch_size, self.refine)
-            pixel[inner][:, chosen] = (first + 4 * r).to(pixel)
-            score[inner][chosen] = best
-        return rearrange(pixel, "xy b h w -> b xy h w"), score

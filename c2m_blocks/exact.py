@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ROWS', 'COMPILED_ROWS', 'SIDE', 'SIDE_ELSEWHERE', 'AT_ONCE', 'AT_ONCE_ELSEWHERE', 'VECTOR', 'KEEP', 'MARGIN',
            'best_of_rows', 'scores_of_rows', 'unit_scale', 'patch_norms', 'patch_products', 'units', 'check_maps',
-           'patch_masks', 'as_matches', 'exact_search']
+           'patch_masks', 'as_matches', 'largest', 'exact_search', 'row_search']
 
 # %% ../nbs/03a_exact.ipynb #3f8a2fb5
 from collections.abc import Iterator
@@ -17,9 +17,10 @@ from math import gcd
 
 import torch
 from einops import rearrange
+from torch._higher_order_ops import scan
 from torch.nn import functional as F
 
-from .matching import Matches, cell_grid
+from .matching import Matches, cell_grid, numbers_like
 
 # %% ../nbs/03a_exact.ipynb #93874ba9
 def best_of_rows(
@@ -250,14 +251,20 @@ def patch_products(
     patch_size: int,  # cells
 ) -> torch.Tensor:  # (p,): sums of products
     "The numerator of the score of given pairs of patches, in float32."
-    total, maps = torch.empty(len(here), device=query.device), (query, ref)
-    for start in range(0, len(here), 2048):  # so that what is fetched stays in the cache
-        part, products = slice(start, start + 2048), 0
+    def of_part(here: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+        products = 0
         for i, j in product(range(patch_size), repeat=2):
-            cells = (at[part] + i * units.shape[-2] + j for at, units in zip((here, there), maps))
-            seen = [units.view(-1, units.shape[-1]).index_select(0, cell) for units, cell in zip(maps, cells)]
+            cells = (at + i * units.shape[-2] + j for at, units in zip((here, there), (query, ref)))
+            seen = [units.view(-1, units.shape[-1]).index_select(0, cell) for units, cell in zip((query, ref), cells)]
             products += seen[0].mul_(seen[1])
-        total[part] = products.sum(1)
+        return products.sum(1)
+
+    if torch.compiler.is_exporting():  # a graph does not know how many parts there would be
+        return of_part(here, there)
+    total = torch.empty(len(here), device=query.device)
+    for start in range(0, len(here), 2048):  # so that what is fetched stays in the cache
+        part = slice(start, start + 2048)
+        total[part] = of_part(here[part], there[part])
     return total
 
 
@@ -320,9 +327,15 @@ def as_matches(
     r, (b, n, m) = patch_size // 2, score.shape
     position = cell_grid(n + 2 * r, m + 2 * r, score).repeat(b, 1, 1, 1)
     position[..., r : n + r, r : m + r] = torch.stack([x, y], 1) + r
-    ref_size = tuple(max(sizes) for sizes in zip(*(ref.shape[2:] for ref in refs)))
     pad = lambda t: F.pad(t, (r, r, r, r))
-    return Matches(position, pad(score), ref_size, pad(index) if len(refs) > 1 else None)
+    return Matches(position, pad(score), largest(refs), pad(index) if len(refs) > 1 else None)
+
+
+def largest(
+    refs: list[torch.Tensor],  # (b, c, H, W) each
+) -> tuple[int, int]:
+    "The largest H and the largest W."
+    return tuple(max(sizes) for sizes in zip(*(ref.shape[2:] for ref in refs)))
 
 # %% ../nbs/03a_exact.ipynb #4e57c555
 def _together(query: torch.Tensor, refs: list[torch.Tensor]) -> Iterator[tuple[list[int], list[int]]]:
@@ -367,8 +380,42 @@ def exact_search(
         mask = None if forbidden is None else _stacked([masks[i][n] for n, i in zip(pictures, numbers)])
         found = _search(here, there, mask, patch_size, stride, precision == "bfloat16", compile, side)
         score[numbers, pictures], place[numbers, pictures] = found
+    return _best_of_refs(score, place, query, refs, patch_size, stride)
+
+
+def _best_of_refs(score, place, query, refs, patch_size, stride) -> Matches:
+    "Matches out of what was found in each reference (refs, b, n, m): scores times the norm of the query's patch, and numbers of places."
     score, index = score.max(0)
     place = place.gather(0, index[None])[0]
-    columns = place.new_tensor([(ref.shape[3] - patch_size) // stride + 1 for ref in refs])[index]
-    score /= patch_norms(unit_scale(query), patch_size)
+    columns = numbers_like(place, *((ref.shape[3] - patch_size) // stride + 1 for ref in refs))[index]
+    score = score / patch_norms(unit_scale(query), patch_size)
     return as_matches(score, place % columns * stride, place // columns * stride, index, refs, patch_size)
+
+# %% ../nbs/03a_exact.ipynb #450ae0f4
+@torch.no_grad()
+def row_search(
+    query: torch.Tensor,  # (b, c, h, w) descriptors
+    refs: list[torch.Tensor],  # (b, c, H, W) descriptors of each reference, any sizes
+    patch_size: int = 3,  # odd; patches of this many cells squared are compared
+) -> Matches:
+    "What `exact_search` gives, by operators that every runtime knows."
+    check_maps(query, refs, patch_size)
+    found = [_row_by_row(query, ref, patch_size) for ref in refs]
+    return _best_of_refs(*map(torch.stack, zip(*found)), query, refs, patch_size, 1)
+
+
+def _row_by_row(query: torch.Tensor, ref: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    "As `_search`."
+    def patches(x: torch.Tensor) -> torch.Tensor:  # (b, c * k * k, n, m)
+        x, (n, m) = x * unit_scale(x)[:, None], (size - k + 1 for size in x.shape[2:])
+        return torch.cat([x[..., i : i + n, j : j + m] for i, j in product(range(k), repeat=2)], 1)
+
+    there = (patches(ref) / patch_norms(unit_scale(ref), k)[:, None]).flatten(2)
+
+    def best_of_row(before: torch.Tensor, row: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        score, place = (row @ there).max(-1)
+        return before.clone(), (score, place)
+
+    rows = rearrange(patches(query), "b c n m -> n b m c")
+    _, (score, place) = scan(best_of_row, rows.new_zeros(1), rows)
+    return rearrange(score, "n b m -> b n m"), rearrange(place, "n b m -> b n m")

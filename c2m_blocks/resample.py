@@ -32,7 +32,7 @@ def _taps(
     "The input pixels under the kernel of each output pixel, and their weights."
     stretch = max(step, 1.0)
     centre = (torch.arange(n_out, dtype=torch.float64)[:, None] + 0.5) * step
-    index = (centre - 2 * stretch + 0.5).floor() + torch.arange(math.ceil(4 * stretch) + 1)
+    index = (centre - 2 * stretch + 0.5).floor() + torch.arange(math.ceil(4 * stretch))
     weight = _cubic((index - centre + 0.5) * (1 / stretch))
     if mirror:
         index = index.remainder(2 * n_in)
@@ -41,8 +41,7 @@ def _taps(
         weight = weight * ((index >= 0) & (index < n_in))
         index = index.clamp(0, n_in - 1)
     weight = weight / weight.cumsum(1)[:, -1:]  # summed one by one as PIL does; `sum` may differ in the last bit
-    used = (weight != 0).any(0)
-    return index[:, used].long(), weight[:, used]
+    return index.long(), weight
 
 # %% ../nbs/01_resample.ipynb #9709de25
 def _along(
@@ -65,7 +64,7 @@ def _check_picture(x: torch.Tensor) -> None:
     check_float(x, "x")
     if x.ndim < 2 or 0 in x.shape[-2:]:
         raise ValueError(f"x has shape {tuple(x.shape)}, but has to be (..., h, w) with at least one pixel.")
-    if not x.isfinite().all():
+    if not torch.compiler.is_compiling() and not x.isfinite().all():
         raise ValueError("x holds NaN or infinite values, which would spread: replace them first (x.nan_to_num()).")
 
 # %% ../nbs/01_resample.ipynb #b0853188
@@ -81,7 +80,7 @@ def _target(
     if size is None:
         if not (isinstance(scale, Real) and 0 < scale < math.inf):
             raise ValueError(f"scale is {scale!r}, but has to be a number greater than 0, such as 4 or 0.25.")
-        return tuple(math.ceil(scale * n) for n in x.shape[-2:]), (1 / scale, 1 / scale)
+        return tuple(scale * n if isinstance(scale, Integral) else math.ceil(scale * n) for n in x.shape[-2:]), (1 / scale, 1 / scale)
     if not isinstance(size, Sequence) or len(size) != 2 or not all(isinstance(n, Integral) and n > 0 for n in size):
         raise ValueError(f"size is {size!r}, but has to be two whole numbers greater than 0: (height, width).")
     return tuple(size), tuple(n / m for n, m in zip(x.shape[-2:], size))
@@ -118,7 +117,7 @@ def bicubic_pil(
 
     With `rounded`, `x` is brought to 8 bits first, as a picture that was read from a file already is. Without, it is
     computed in the dtype of `x`, neither rounded nor clipped, differentiable. Raises `ValueError` as `bicubic` does."""
-    target, _ = _target(x, scale, size)
+    target, steps = _target(x, scale, size)
     rows_lost, columns_lost = (n - m for n, m in zip(x.shape[-2:], target))
     height_first = rows_lost > max(0, 2 * columns_lost)
     if rounded:
@@ -126,7 +125,9 @@ def bicubic_pil(
     for dim in (-2, -1) if height_first else (-1, -2):
         n_in, n_out = x.shape[dim], target[dim]
         if n_in != n_out:
-            index, weight = _taps(n_in, n_out, n_in / n_out, mirror=False)
+            # the ratio of the sizes, which a graph for all sizes knows only if it is given
+            step = steps[dim] if isinstance(scale, Integral) else n_in / n_out
+            index, weight = _taps(n_in, n_out, step, mirror=False)
             if rounded:
                 weight = weight * 2**_PIL_BITS
                 weight = (weight + 0.5 * weight.sign()).trunc()  # `round` would send halves to the even number

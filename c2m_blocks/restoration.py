@@ -47,7 +47,7 @@ class _Body(nn.Sequential):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h, strips = x.shape[2], -(-x.numel() * x.element_size() // STRIP)
-        if torch.is_grad_enabled() or x.device.type != "cpu" or strips < 2:
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or x.device.type != "cpu" or strips < 2:
             return super().forward(x)
         rows, buffers = ceil(h / strips), (torch.empty_like(x), torch.empty_like(x))
         for i, block in enumerate(self):
@@ -166,9 +166,7 @@ class TakesReferences:
         return Reference(describe(ref), self.features(ref))
 
 # %% ../nbs/07_restoration.ipynb #7f05b569
-class RefSRNet(
-    TakesReferences, nn.Module, ModelHubMixin, library_name="c2m_blocks", license="apache-2.0", pipeline_tag="image-to-image"
-):
+class RefSRNet(TakesReferences, nn.Module, ModelHubMixin):
     """Reference-based super-resolution by four (Fig. 3 of the paper). `net(lr, ref)`; the result is not clamped.
 
     Tiles of the restoration overlap so far that the result does not depend on them; matches are always sought in the whole picture.

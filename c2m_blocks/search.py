@@ -11,8 +11,8 @@ from itertools import product
 import torch
 
 from .approximate import coarse_search, propagate
-from .exact import exact_search, patch_products
-from .matching import Matches
+from .exact import exact_search, largest, patch_products, row_search
+from .matching import Matches, numbers_like
 
 # %% ../nbs/03c_search.ipynb #25c6efc6
 def match_patches(
@@ -31,10 +31,16 @@ def match_patches(
     Equal scores go to the first reference and there to the first position in reading order. Raises `ValueError` for maps and masks that
     don't fit, if every place is forbidden, and for options that the chosen search does not have."""
     refs = [ref] if isinstance(ref, torch.Tensor) else list(ref)
+    if torch.compiler.is_exporting():
+        return row_search(query, refs, patch_size)
     masks = [forbidden] if isinstance(forbidden, torch.Tensor) else forbidden
     if (start is not None) != (search == "propagate"):
         given = "given" if start else "missing"
         raise ValueError(f"search is {search!r} and start is {given}: 'propagate' needs a start, the others have none.")
+    if torch.compiler.is_compiling():
+        known = [] if start is None else [start.position, start.score, *([] if start.ref_index is None else [start.ref_index])]
+        position, score, index = _as_one_step(query, refs, patch_size, search, known, masks or [], stride, precision, compile)
+        return Matches(position, score, largest(refs), index if len(refs) > 1 else None)
     if search == "exact":
         return exact_search(query, refs, patch_size, stride, masks, precision, compile)
     if (stride, precision, compile) != (1, "float32", False):
@@ -44,6 +50,23 @@ def match_patches(
     if search == "coarse":
         return coarse_search(query, refs, patch_size, masks)
     raise ValueError(f"search is {search!r}, but has to be 'exact', 'coarse' or 'propagate'.")
+
+# %% ../nbs/03c_search.ipynb #94240e3d
+@torch.library.custom_op("c2m_blocks::match_patches", mutates_args=())
+def _as_one_step(
+    query: torch.Tensor, refs: list[torch.Tensor], patch_size: int, search: str, start: list[torch.Tensor], forbidden: list[torch.Tensor],
+    stride: int, precision: str, compile: bool,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    start = Matches(start[0], start[1], (0, 0), *start[2:]) if start else None
+    found = match_patches(query, refs, patch_size, search, start, forbidden or None, stride, precision, compile)
+    return found.position, found.score, torch.zeros_like(found.score, dtype=torch.long) if found.ref_index is None else found.ref_index
+
+
+@_as_one_step.register_fake
+def _(query, *_):
+    b, _, h, w = query.shape
+    new = lambda *shape, dtype=torch.float32: query.new_empty(shape, dtype=dtype)
+    return new(b, 2, h, w), new(b, h, w), new(b, h, w, dtype=torch.long)
 
 # %% ../nbs/03c_search.ipynb #070cae25
 @torch.no_grad()
@@ -57,7 +80,7 @@ def refine_matches(
 ) -> tuple[torch.Tensor, torch.Tensor]:  # (2, p) pixels, and (p,) scores
     "Move matches to the best pixel within a radius, by the same score as `match_patches`."
     (H, W), picture, best = cuts.shape[3:5], here // query[0, ..., 0].numel(), None
-    last = pixel.new_tensor([W - patch_size, H - patch_size])[:, None] * 4 + 3
+    last = numbers_like(pixel, W - patch_size, H - patch_size)[:, None] * 4 + 3
     # the place itself comes first, so that it wins where nothing is better
     for dy, dx in sorted(product(range(-radius, radius + 1), repeat=2), key=lambda d: abs(d[0]) + abs(d[1])):
         moved = torch.minimum((pixel + pixel.new_tensor([[dx], [dy]])).clamp(min=0), last)

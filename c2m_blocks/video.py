@@ -98,7 +98,7 @@ def _trunk(inputs: int, channels: int, blocks: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, channels, 3, padding=1), nn.LeakyReLU(0.1, inplace=True), residual_body(channels, blocks))
 
 
-class BasicVSR(nn.Module, ModelHubMixin, library_name="c2m_blocks", license="apache-2.0", pipeline_tag="video-to-video"):
+class BasicVSR(nn.Module, ModelHubMixin):
     """Video super-resolution by four (Chan et al., 2021), with the attention of eq. 16. `net(frames)`; the result is not clamped.
 
     `RefBasicVSR` without its reference branch: the column *No Ref* of Table 5."""

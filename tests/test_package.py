@@ -57,8 +57,6 @@ def test_installed_package_imports(installed, tmp_path):
     assert Path(where.strip()) == installed / "c2m_blocks/__init__.py"
 
 
-def test_import_is_quick():
-    code = "import sys, time; t = time.perf_counter(); import c2m_blocks; print(time.perf_counter() - t, *sys.modules)"
-    runs = [run("-c", code).split() for _ in range(3)]
-    assert not SLOW_TO_IMPORT & set(runs[0][1:])
-    assert min(float(seconds) for seconds, *_ in runs) < 3, "the best of three; the machine may be busy"
+def test_import_loads_nothing_slow():
+    loaded = run("-c", "import sys, c2m_blocks; print(*sys.modules)").split()
+    assert "c2m_blocks.video" in loaded and not SLOW_TO_IMPORT & set(loaded)

@@ -197,7 +197,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path):
         (["student", "--data", "EMPTY"], "holds no photo"),
         (["student", "--data", "nowhere"], "There is no folder nowhere"),
         (["student"], "Say what to learn from"),
-        (["student", "--data", "PHOTOS", "--teacher", "nowhere"], "is no folder of a matcher"),
+        (["student", "--data", "PHOTOS", "--teacher", "nowhere"], "There is no network 'nowhere'"),
         (["student", "--data", "PHOTOS", "--size", "30"], "multiple of 4"),
         (["student", "--data", "PHOTOS", "--steps", "0"], "steps is 0"),
         (["student", "--data", "PHOTOS", "--track", "paper"], "There is no tracker paper"),

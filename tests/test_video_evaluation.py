@@ -251,7 +251,7 @@ def test_what_is_measured_of_other_frames_is_not_compared(tmp_path):
     (["--protocol", "c2-matching"], "pad is 'black', which is for a picture and its reference"),
     (["--refs", "best"], "refs is 'best', which is for pictures"),
     (["--refs", "2"], "calendar has 1 references and no number 2"),
-    (["--flow", "nothing"], "nothing is no folder of a flow"),
+    (["--flow", "nothing"], "There is no network 'nothing'"),
     ([], "holds 22 frames, but vid4 has 171"),
 ])
 def test_bad_input(tmp_path, capsys, args, message):
