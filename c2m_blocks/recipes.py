@@ -42,7 +42,7 @@ from .weights import BUNDLED, load_matcher, save_matcher
 # %% ../nbs/33_recipes.ipynb #bb1c7800
 @dataclass(frozen=True)
 class Recipe:
-    "The numbers of a stage. Raises `ValueError` for numbers that make no training."
+    "The numbers of a stage; what is a `Path` becomes a string. Raises `ValueError` for numbers that make no training."
 
     data: str = ""  # a folder of photos; for restorers also pairs: a CSV of hr and ref, a folder of input/ and ref/ or NAME_input, NAME_ref
     validate: str = ""  # folder of pairs, NAME_input.png and NAME_ref.png, to measure on now and then; empty: none
@@ -68,6 +68,8 @@ class Recipe:
 
     def __post_init__(self):
         for name, kind in _kinds(type(self)).items():
+            if isinstance(getattr(self, name), Path):
+                object.__setattr__(self, name, str(getattr(self, name)))  # the recipe is frozen
             value = getattr(self, name)
             for one in value if isinstance(value, tuple) else (value,):
                 if not isinstance(one, (int, float) if kind is float else kind) or kind is not bool and isinstance(one, bool):
