@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain
+from math import prod
 from pathlib import Path
 
 import torch
@@ -51,11 +52,11 @@ def tile_for(
     free = as_bytes(max_memory) - fixed
     if free >= each * lr[0, 0].numel():
         return None
-    smallest = SMALLEST_TILE + 2 * net.reach()
-    if free < each * smallest**2:
-        need = -(-(fixed + each * smallest**2) // UNITS["MB"])
+    smallest = each * prod(min(n, SMALLEST_TILE + 2 * net.reach()) for n in lr.shape[2:])
+    if free < smallest:
+        need = -(-(fixed + smallest) // UNITS["MB"])
         raise ValueError(f"max_memory is {max_memory}, but these pictures take at least {need}MB: allow that, or make references smaller.")
-    return int((free / each) ** 0.5) - 2 * net.reach()
+    return max(SMALLEST_TILE, int((free / each) ** 0.5) - 2 * net.reach())
 
 # %% ../nbs/30_inference.ipynb #af3fd401
 MANY = 10**10  # comparisons of places, about a minute for the bundled network

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # %% auto #0
-__all__ = ['FIGURES', 'draw_matches', 'compare', 'compare_rows', 'draw_curves', 'save_figure']
+__all__ = ['FIGURES', 'draw_matches', 'compare', 'draw_pictures', 'compare_rows', 'draw_curves', 'save_figure']
 
 # %% ../nbs/32_plotting.ipynb #01da11d6
 def _figure(width: float, height: float) -> Figure:
@@ -124,6 +124,24 @@ def _where_different(pictures: torch.Tensor, crops: int, size: int) -> list[tupl
         spread[max(0, y - size) : y + size, max(0, x - size) : x + size] = -1
     return places
 
+# %% ../nbs/32_plotting.ipynb #97757dd9
+def draw_pictures(
+    pictures: dict[str, torch.Tensor],  # (1, 3, h, w) each, of any size, by the name under which it is shown
+    columns: int = 4,  # in a line, at most
+) -> Figure:
+    "Pictures side by side, line by line. Raises `ValueError` if there are none."
+    if not pictures:
+        raise ValueError("There are no pictures to draw: give at least one.")
+    lines, columns = -(-len(pictures) // columns), min(columns, len(pictures))
+    tallest = max(x.shape[-2] / x.shape[-1] for x in pictures.values())
+    figure = _figure(3 * columns, lines * (0.3 + 3 * min(tallest, 2)))
+    axes = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for ax, (name, x) in zip(axes, pictures.items()):
+        _show(ax, x, name)
+    for ax in axes[len(pictures) :]:
+        ax.set_axis_off()
+    return figure
+
 # %% ../nbs/32_plotting.ipynb #6e1c9a2b
 def compare_rows(
     rows: dict[str, dict[str, torch.Tensor]],  # by title, pictures (1, 3, h, w) of one size by name; the last one is the truth
@@ -141,7 +159,7 @@ def compare_rows(
         if len({p.shape for p in shown}) != 1:
             raise ValueError(f"The pictures of {title} have sizes {[tuple(p.shape) for p in shown]}: give pictures of one size.")
         side = min(size, *shown[0].shape[-2:])
-        (x, y), *_ = _where_different(torch.cat([p.float().clamp(0, 1).cpu() for p in shown[:-1]]), 1, side)
+        (x, y), *_ = _where_different(torch.cat([p.float().clamp(0, 1).cpu() for p in shown[:-1] or shown]), 1, side)
         if title in refs:
             _show(line[0], refs[title], "reference")
         _show(line[1], shown[-1], title)
@@ -157,8 +175,9 @@ def draw_curves(
     "Losses and figures of a training against its steps."
     names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in ("step", "waited")]
     columns = min(3, max(1, len(names)))
-    figure = _figure(4 * columns, 2.6 * -(-max(1, len(names)) // columns))
-    axes = figure.subplots(-(-max(1, len(names)) // columns), columns, squeeze=False).flat
+    lines = -(-max(1, len(names)) // columns)
+    figure = _figure(4 * columns, 2.6 * lines)
+    axes = list(figure.subplots(lines, columns, squeeze=False).flat)
     for ax, name in zip(axes, names):
         steps, values = zip(*((row["step"], row[name]) for row in rows if name in row))
         dense = len(values) > 50
@@ -169,7 +188,7 @@ def draw_curves(
             ax.plot(steps[width - 1 :], mean, color="C0")
         ax.set_title(name, fontsize=9), ax.set_xlabel("step", fontsize=8), ax.grid(alpha=0.3)
         ax.ticklabel_format(useOffset=False)
-    for ax in list(axes)[len(names) :]:
+    for ax in axes[len(names) :]:
         ax.set_axis_off()
     return figure
 

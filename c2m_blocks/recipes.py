@@ -41,7 +41,7 @@ from .weights import BUNDLED, load_matcher, save_matcher
 # %% ../nbs/33_recipes.ipynb #bb1c7800
 @dataclass(frozen=True)
 class Recipe:
-    """The numbers of a stage. Raises `ValueError` for numbers that make no training.
+    """The numbers of a stage; what is a `Path` becomes a string. Raises `ValueError` for numbers that make no training.
 
     A stage adds `dataset()`, what is learnt from, a `Repeatable`; `objective()`, what is minimised, an `Objective`; and `measure(trained)`,
     how good it is: figures, and pictures (3, h, w) to look at, by name."""
@@ -70,6 +70,8 @@ class Recipe:
 
     def __post_init__(self):
         for name, kind in _kinds(type(self)).items():
+            if isinstance(getattr(self, name), Path):
+                object.__setattr__(self, name, str(getattr(self, name)))  # the recipe is frozen
             value = getattr(self, name)
             for one in value if isinstance(value, tuple) else (value,):
                 if not isinstance(one, (int, float) if kind is float else kind) or kind is not bool and isinstance(one, bool):

@@ -188,9 +188,7 @@ class RefSRNet(TakesReferences, nn.Module, ModelHubMixin):
         widths = self.encoder.channels
         if aggregators is None:
             aggregators = [DynamicAggregation(ref, own) for ref, own in zip(widths, channels)]
-        self.config = dict(
-            matcher=self.matcher, encoder=self.encoder, aggregators=list(aggregators), channels=tuple(channels), blocks=tuple(blocks)
-        )
+        self.numbers = dict(channels=tuple(channels), blocks=tuple(blocks))
         self.first = nn.Sequential(nn.Conv2d(3, channels[0], 3, padding=1), nn.LeakyReLU(0.1, inplace=True))
         self.body = residual_body(channels[0], blocks[0])
         tails = [upsampling_tail(*channels[:2]), upsampling_tail(*channels[1:]), picture_tail(channels[2])]
@@ -239,9 +237,14 @@ class RefSRNet(TakesReferences, nn.Module, ModelHubMixin):
             sr[..., 4 * y : 4 * (y + tile), 4 * x : 4 * (x + tile)] = part[..., : 4 * tile, : 4 * tile]
         return sr
 
+    @property
+    def config(self) -> dict:
+        "The arguments that make such a network again: its parts as they are now, and its numbers."
+        return dict(matcher=self.matcher, encoder=self.encoder, aggregators=[stage.aggregator for stage in self.stages]) | self.numbers
+
     def reach(self) -> int:
         "How many LR pixels around a place its result depends on, besides the references."
-        first, *blocks = self.config["blocks"]
+        first, *blocks = self.numbers["blocks"]
         reach = 1 + 2 * first + 4  # of the coherence
         for scale, count, tail in zip((1, 2, 4), blocks, (1, 1, 2)):
             reach += (3 + 1 + 2 * count + tail) / scale  # three convolutions guide the aggregation, one is the head

@@ -117,7 +117,7 @@ class BasicVSR(nn.Module, ModelHubMixin):
             raise ValueError(f"fusion is {fusion!r}, but has to be 'attention' or 'concat'.")
         coarse, middle, fine = channels
         self.flow = flow or SPyNet()
-        self.config = dict(flow=self.flow, fusion=fusion, channels=tuple(channels), blocks=tuple(blocks))
+        self.numbers = dict(fusion=fusion, channels=tuple(channels), blocks=tuple(blocks))
         self.content = _trunk(3, coarse, blocks[0])
         self.forward_branch, self.backward_branch = (_trunk(2 * coarse, coarse, blocks[1]) for _ in range(2))
         self.enlarge = nn.Sequential(upsampling_tail(coarse, middle), upsampling_tail(middle, fine))
@@ -127,6 +127,11 @@ class BasicVSR(nn.Module, ModelHubMixin):
             residual_body(fine, blocks[2]),
             nn.Conv2d(fine, fine, 3, padding=1), act, nn.Conv2d(fine, fine, 3, padding=1), act, nn.Conv2d(fine, 3, 3, padding=1),
         )
+
+    @property
+    def config(self) -> dict:
+        "The arguments that make such a network again: its parts as they are now, and its numbers."
+        return dict(flow=self.flow) | self.numbers
 
     def forward(
         self,
@@ -253,7 +258,12 @@ class RefBasicVSR(TakesReferences, BasicVSR):
         if isinstance(self.matcher, nn.Module):
             self.matcher.requires_grad_(False)
         self.aggregator = aggregator or DynamicAggregation(channels[2], channels[2])
-        self.config = dict(matcher=self.matcher, encoder=self.encoder, aggregator=self.aggregator, align=align) | self.config
+        self.numbers |= dict(align=align)
+
+    @property
+    def config(self) -> dict:
+        "The arguments that make such a network again: its parts as they are now, and its numbers."
+        return dict(matcher=self.matcher, encoder=self.encoder, aggregator=self.aggregator) | super().config
 
     def _reference(self, ref, b: int, search: str | None) -> list[Reference]:
         if search not in (None, "propagate") or search and self.matcher is None:

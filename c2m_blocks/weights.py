@@ -92,7 +92,9 @@ def _from_pretrained(
         place, "model.safetensors", revision=revision, cache_dir=cache_dir, force_download=force_download,
         local_files_only=local_files_only, token=token,
     )
-    _load(net, read_checkpoint(file), str(model_id))
+    weightless = [name for name, part in parts.items() if callable(part) and not getattr(part, "state_dict", dict)()]
+    weights = {key: weight for key, weight in read_checkpoint(file).items() if key.partition(".")[0] not in weightless}
+    _load(net, weights, str(model_id))
     return net.eval()
 
 
