@@ -161,7 +161,7 @@ def _refined(
     here = torch.arange(b * h * w, device=query.device).view(b, h, w)[:, : h - 2 * r, : w - 2 * r]
     inner = (..., slice(r, h - r), slice(r, w - r))
     pixel, score = rearrange(pixel, "b xy h w -> xy b h w").clone(), torch.zeros_like(pixel[:, 0])
-    at, best = pixel[inner].flatten(1), score[inner].flatten()
+    at, best = pixel[inner].flatten(1).clone(), score[inner].flatten().clone()  # of a single patch it would be a view
     for i, ref in enumerate(cuts):
         chosen = (index[inner] == i).flatten() if len(cuts) > 1 else slice(None)
         first, best[chosen] = refine_matches((at[:, chosen] - 4 * r).long(), query, ref, here.flatten()[chosen], patch_size, radius)
