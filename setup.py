@@ -34,6 +34,8 @@ setup(
     classifiers=[
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3 :: Only",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in (10, 11, 12, 13)),
+        "Typing :: Typed",
         "Topic :: Scientific/Engineering :: Image Processing",
     ],
 )

@@ -49,7 +49,7 @@ def test_wheel_has_weights_and_demo(built):
 def test_source_distribution_is_whole(built):
     with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"settings.ini", "nbs/index.ipynb", "tests/test_package.py", "docs/conf.py", "LICENSE"} <= inside
+    assert {"settings.ini", "CITATION.cff", "nbs/index.ipynb", "tests/test_package.py", "docs/conf.py", "LICENSE"} <= inside
 
 
 def test_installed_package_imports(installed, tmp_path):
