@@ -233,7 +233,9 @@ def _close_up(name: str, picture: Image.Image, x: float, y: float, reach: int) -
     return f'<figure><img alt="{name}, from near" src="data:image/png;base64,{code}"><figcaption>{name}</figcaption></figure>'
 
 # %% ../nbs/38_app.ipynb #ff209e0b
-def describe(done: Upscaled) -> str:
+def describe(
+    done: Upscaled,  # of `upscale_uploads`
+) -> str:
     "The result in a sentence or two."
     found, where = (done.coherence > 0.5).float().mean().item(), "the photo" if len(done.refs) == 1 else "the photos"
     sizes = f"{done.lr.width} × {done.lr.height} pixels became {done.sr.width} × {done.sr.height}."

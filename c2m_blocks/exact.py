@@ -398,7 +398,7 @@ def row_search(
     refs: list[torch.Tensor],  # (b, c, H, W) descriptors of each reference, any sizes
     patch_size: int = 3,  # odd; patches of this many cells squared are compared
 ) -> Matches:
-    "What `exact_search` gives, by operators that every runtime knows."
+    "What `exact_search` gives, by operators that every runtime knows. Raises `ValueError` as it does."
     check_maps(query, refs, patch_size)
     found = [_row_by_row(query, ref, patch_size) for ref in refs]
     return _best_of_refs(*map(torch.stack, zip(*found)), query, refs, patch_size, 1)

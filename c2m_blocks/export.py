@@ -57,7 +57,9 @@ def _drawn_up(module: nn.Module, sizes: dict[str, dict], **inputs: torch.Tensor)
 def export_encoder(
     net: RefSRNet,  # with a `ContrastiveMatcher`
 ) -> ExportedProgram:  # of ref (1, 3, H, W), H and W multiples of 4
-    "What is known of a reference: `cuts` for the matcher, and its features `coarse`, `middle`, `fine` for the restorer."
+    """What is known of a reference: `cuts` for the matcher, and its features `coarse`, `middle`, `fine` for the restorer.
+
+    Raises `ValueError` for another matcher."""
     _check(net.matcher)
     size = {2: 4 * Dim("rows", min=4), 3: 4 * Dim("columns", min=4)}
     return _drawn_up(_Encoder(net), dict(ref=size), ref=torch.rand(1, 3, 96, 80))
@@ -71,7 +73,9 @@ def _check(matcher) -> None:
 def export_matcher(
     net: RefSRNet,  # with a `ContrastiveMatcher`
 ) -> ExportedProgram:  # of lr (1, 3, h, w), and cuts from the encoder
-    "Where each pixel of the LR picture is in the reference: `position` (1, 2, h, w), in cells of 4 x 4 pixels, and `score` (1, h, w)."
+    """Where each pixel of the LR picture is in the reference: `position` (1, 2, h, w), in cells of 4 x 4 pixels, and `score` (1, h, w).
+
+    Raises `ValueError` for another matcher."""
     _check(net.matcher)
     lr, size = torch.rand(1, 3, 20, 28), {2: Dim("h", min=4), 3: Dim("w", min=4)}
     with torch.no_grad():
@@ -81,7 +85,7 @@ def export_matcher(
 
 # %% ../nbs/22a_export.ipynb #a93a212c
 def export_restorer(
-    net: RefSRNet,
+    net: RefSRNet,  # with any matcher, which is not in the graph
 ) -> ExportedProgram:  # of lr (1, 3, h, w), position and score from the matcher, and coarse, middle and fine from the encoder
     """The picture `sr` (1, 3, 4h, 4w), not clamped.
 
@@ -96,7 +100,7 @@ def export_restorer(
 
 # %% ../nbs/22a_export.ipynb #ec193b28
 def write_onnx(
-    exported: ExportedProgram,
+    exported: ExportedProgram,  # of one of the functions above
     file: str | Path,  # ending in .onnx
 ) -> None:
     "Write a graph with its weights as ONNX (opset 20). Raises `ValueError` if the packages for it are missing."

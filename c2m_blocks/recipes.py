@@ -114,11 +114,18 @@ class Recipe:
         if self.validate:
             self.validation  # noqa: B018
 
-    def quality(self, figures: dict[str, float]) -> float:
+    def quality(
+        self,
+        figures: dict[str, float],  # of `measure`
+    ) -> float:
         "What the best checkpoint has most of."
         return figures["psnr"]
 
-    def save(self, trained: nn.Module, folder: Path) -> None:
+    def save(
+        self,
+        trained: nn.Module,  # of the objective
+        folder: Path,  # made if there is none
+    ) -> None:
         "Write what was trained, so that it can be loaded."
         trained.save_pretrained(folder)
 

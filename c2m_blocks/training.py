@@ -154,7 +154,7 @@ def _describe_run(recipe: Recipe, objective: nn.Module, pairs: int, accelerator)
     )
 
 # %% ../nbs/34_training.ipynb #62dfc36c
-MEANING = {
+MEANING = {  # what recipes measure, by the names that they give it
     "psnr": "PSNR-Y with the reference, dB (border 4)",
     "psnr_without_ref": "PSNR-Y without a reference, dB (border 4)",
     "psnr_bicubic": "PSNR-Y of bicubic interpolation, dB (border 4)",

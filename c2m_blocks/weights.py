@@ -25,7 +25,7 @@ from torch import nn
 
 from .aggregation import DynamicAggregation, PatchSwap
 from .contrastive import ContrastiveMatcher
-from .core import atomically
+from .core import atomically, write_text
 from .features import DescriptorEncoder, TextureEncoder, VGGFeatures
 from .flow import FlowMatcher, SPyNet
 from .restoration import RefSRNet
@@ -63,10 +63,11 @@ ASSETS = Path(__file__).parent / "assets" if "__file__" in globals() else Path("
 BUNDLED = ("c2m-tiny", "c2m-video-tiny")
 
 
-def _save(module: nn.Module, path: Path) -> None:
-    "Weights as a file, whole or not at all, and with the usual rights: what `save_file` leaves is for the owner alone."
-    with atomically(path) as part:
+def _save(module: nn.Module, parts: dict, folder: Path) -> None:
+    "Weights, and how to make the parts that have them, as two files, each whole or not at all."
+    with atomically(folder / "model.safetensors") as part:  # and with the usual rights: what `save_file` leaves is for the owner alone
         save_file({k: v.contiguous() for k, v in module.state_dict().items()}, part)
+    write_text(folder / "config.json", json.dumps({name: _describe(value) for name, value in parts.items()}, indent=2) + "\n")
 
 
 def _file(place: Path | str, name: str, **options) -> Path:
@@ -76,8 +77,7 @@ def _file(place: Path | str, name: str, **options) -> Path:
 
 @patch
 def _save_pretrained(self: RefSRNet | BasicVSR, save_directory: Path) -> None:
-    _save(self, save_directory / "model.safetensors")
-    (save_directory / "config.json").write_text(json.dumps({k: _describe(v) for k, v in self.config.items()}, indent=2) + "\n")
+    _save(self, self.config, save_directory)
 
 
 @patch(cls_method=True)
@@ -223,7 +223,7 @@ def generate_model_card(
 
 # %% ../nbs/22_weights.ipynb #4216eb92
 def save_matcher(
-    matcher: ContrastiveMatcher,
+    matcher: ContrastiveMatcher,  # with encoders of this library
     folder: str | Path,  # made if there is none
 ) -> None:
     "Write a matcher as `model.safetensors` and `config.json`, so that `load_matcher` finds it."
@@ -238,7 +238,7 @@ def load_matcher(
 
 
 def save_flow(
-    flow: SPyNet,
+    flow: SPyNet,  # of any number of levels
     folder: str | Path,  # made if there is none
 ) -> None:
     "Write a flow as `model.safetensors` and `config.json`, so that `load_flow` finds it."
@@ -255,10 +255,9 @@ def load_flow(
 def _save_part(part: nn.Module, kind: str, folder: str | Path) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _save(part, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps({kind: _describe(part)}, indent=2) + "\n")
+    _save(part, {kind: part}, folder)
     if not (folder / "README.md").exists():
-        (folder / "README.md").write_text(model_card(part), encoding="utf-8")
+        write_text(folder / "README.md", model_card(part))
 
 
 def _load_part(kind: str, name: str | Path) -> nn.Module:
