@@ -1,5 +1,6 @@
 """Every notebook is a test: pytest collects the files of `nbs/` as it collects modules, and nbdev runs them."""
 import io
+import os
 import signal
 import sys
 from contextlib import contextmanager
@@ -8,6 +9,9 @@ from unittest.mock import patch
 import pytest
 from nbdev.config import get_config
 from nbdev.test import test_nb as run_notebook
+
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # which share the cores: threads for all of them in each are slower
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, os.cpu_count() // int(workers))))
 
 
 def pytest_collect_file(file_path, parent):
