@@ -120,7 +120,12 @@ def train_command(args: Namespace) -> None:
     if written:
         if not Path(written).is_file():
             raise ValueError(f"There is no recipe {written}: name a recipe.toml that another run wrote.")
-        recipe = replace(read_recipe(stage, Path(written).read_text(encoding="utf-8")), **changes)
+        try:
+            recipe = replace(read_recipe(stage, Path(written).read_text(encoding="utf-8")), **changes)
+        except UnicodeDecodeError:
+            raise ValueError(f"{written} is no text: name a recipe.toml that another run wrote.") from None
+        except ValueError as error:
+            raise ValueError(f"{written}: {error}") from error
     else:
         recipe = stage.preset(changes.pop("network", stage.tiny), **changes)
     if not recipe.data:
@@ -130,7 +135,8 @@ def train_command(args: Namespace) -> None:
     try:
         train(recipe, run, args.resume, tuple(args.track))
     except KeyboardInterrupt:
-        print(f"\nsaved in {run}; go on with --resume", file=sys.stderr)
+        if any((run / "checkpoints").glob("*.pt")):
+            print(f"\nsaved in {run}; go on with --resume", file=sys.stderr)
         raise
     if is_first_process():
         print(f"written to {run / 'model'}, the curves to {run / 'curves.png'}")
@@ -409,7 +415,7 @@ def _parser(wanted: str = "") -> ArgumentParser:
             sub.add_argument("-o", "--output", metavar="RUN", type=Path, help=f"folder of the run (default: {Path('runs') / name})")
             sub.add_argument("--resume", action="store_true", help="go on with the run that is there, by its own recipe")
             sub.add_argument("--recipe", metavar="FILE", type=Path, help="begin with this recipe, a recipe.toml of another run")
-            trackers = "where to write the curves while it runs: a tracker of accelerate (default: tensorboard)"
+            trackers = "where to write the curves while it runs: trackers of accelerate, or none (default: tensorboard)"
             sub.add_argument("--track", metavar="NAME", nargs="*", default=["tensorboard"], help=trackers)
             _add_numbers(sub, stage)
     sub = command("refs", refs_command, "Rank a folder of photos as references of a picture.", writes=False)

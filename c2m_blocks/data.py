@@ -319,6 +319,8 @@ def folder_pairs(
     folder: str | Path,  # holds `NAME_input.png` and `NAME_ref.png` for each pair
 ) -> dict[str, tuple[Path, Path]]:  # the two files, by name
     "The pairs of a folder. Raises `ValueError` if there are none, or if a reference is missing."
+    if not Path(folder).is_dir():
+        raise ValueError(f"There is no folder {folder}: name one that holds pairs.")
     inputs = sorted(f for f in Path(folder).glob("*_input.png") if not f.name.startswith("."))
     names = [f.name.removesuffix("_input.png") for f in inputs]
     pairs = {name: (f, f.with_name(f"{name}_ref.png")) for name, f in zip(names, inputs)}

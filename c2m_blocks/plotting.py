@@ -174,6 +174,8 @@ def draw_curves(
 ) -> Figure:
     "Losses and figures of a training against its steps."
     names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in ("step", "waited")]
+    if any(all(row.get(name) == row.get("total") for row in rows) for name in names if name != "total"):
+        names.remove("total")  # of a loss that has one part
     columns = min(3, max(1, len(names)))
     lines = -(-max(1, len(names)) // columns)
     figure = _figure(4 * columns, 2.6 * lines)

@@ -43,11 +43,11 @@ from .weights import BUNDLED, load_matcher, save_matcher
 class Recipe:
     """The numbers of a stage; what is a `Path` becomes a string. Raises `ValueError` for numbers that make no training.
 
-    A stage adds `dataset()`, what is learnt from, a `Repeatable`; `objective()`, what is minimised, an `Objective`; and `measure(trained)`,
+    A stage adds `stage`, its name in `c2m train`; `dataset()`, what is learnt from, a `Repeatable`; `objective()`, what is minimised, an `Objective`; and `measure(trained)`,
     how good it is: figures, and pictures (3, h, w) to look at, by name."""
 
     data: str = ""  # a folder of photos; for restorers also pairs: a CSV of hr and ref, a folder of input/ and ref/ or NAME_input, NAME_ref
-    validate: str = ""  # folder of pairs, NAME_input.png and NAME_ref.png, to measure on now and then; empty: none
+    validate: str = ""  # pairs to measure on now and then: a CSV or a folder, as for data; empty: none
     network: str = "paper"  # "paper", "paper_light" or "c2m-tiny"
     pretrained: bool = True  # the paper's VGGs start from their ImageNet weights
     start: str = ""  # weights to begin with: a folder that a run of this stage wrote, or a bundled name; empty: fresh ones
@@ -61,7 +61,7 @@ class Recipe:
     cosine: bool = False  # it goes to zero along half a cosine
     clip: float = 0.0  # longest gradient; 0: any
     ema: float = 0.999  # memory of the average of the weights, which is what is published
-    precision: str = "no"  # mixed precision: "bf16" or "fp16"
+    precision: str = "no"  # mixed precision: "bf16" or "fp16"; "no": float32 throughout
     workers: int = 2  # processes that make pairs
     seed: int = 0  # of all chance
     save_every: int = 500  # steps between checkpoints
@@ -76,6 +76,8 @@ class Recipe:
             for one in value if isinstance(value, tuple) else (value,):
                 if not isinstance(one, (int, float) if kind is float else kind) or kind is not bool and isinstance(one, bool):
                     raise ValueError(f"{name} is {one!r}, but has to be of the kind {kind.__name__}.")
+                if kind is float and not math.isfinite(one):
+                    raise ValueError(f"{name} is {one}, but has to be a finite number.")
         if self.size % 4 or self.size < 32:
             raise ValueError(f"size is {self.size}, but has to be a multiple of 4 of at least 32 pixels.")
         for name in ("steps", "batch", "accumulate", "save_every", "keep", "validate_every"):
@@ -88,7 +90,7 @@ class Recipe:
         if self.precision not in ("no", "bf16", "fp16"):
             raise ValueError(f"precision is {self.precision!r}, but has to be 'no', 'bf16' or 'fp16'.")
 
-    tiny, small = "c2m-tiny", {}  # the small network of the stage, and the numbers that it has
+    stage, tiny, small = "", "c2m-tiny", {}  # the name, the small network of the stage, and the numbers that it has
 
     @classmethod
     def preset(
@@ -101,8 +103,8 @@ class Recipe:
 
     @cached_property
     def validation(self) -> dict[str, tuple[Path, Path]]:
-        "What is measured on, found once for all measurements. Raises `ValueError` if there is nothing."
-        return folder_pairs(self.validate)
+        "What is measured on, found once for all measurements. Raises `ValueError` if there is nothing that can be read."
+        return readable_pairs(_real_pairs(self.validate) or folder_pairs(self.validate))
 
     @cached_property
     def _known_items(self) -> list[dict]:
@@ -144,6 +146,14 @@ def _kinds(stage: type[Recipe]) -> dict[str, type]:
     return {f.name: (get_args(f.type) or (f.type,))[0] for f in fields(stage)}
 
 
+def _real_pairs(source: str) -> dict[str, tuple[Path, Path]] | None:
+    "The pairs of files that a table or a folder holds; None for a folder that has none."
+    path = Path(source)
+    if path.suffix == ".csv" or all((path / name).is_dir() for name in ("input", "ref")):
+        return listed_pairs(path)
+    return folder_pairs(path) if any(path.glob("*_input.png")) else None
+
+
 def _check_parts(recipe: Recipe, *names: str) -> None:
     for name in names:
         if not 0 <= getattr(recipe, name) <= 1:
@@ -170,15 +180,18 @@ def recipe_numbers(
 def write_recipe(
     recipe: Recipe,  # of any stage
 ) -> str:  # TOML
-    "All numbers of a recipe, one a line."
-    return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in asdict(recipe).items())
+    "The stage and all numbers of a recipe, one a line."
+    values = (dict(stage=recipe.stage) if recipe.stage else {}) | asdict(recipe)
+    return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items())
 
 
 def read_recipe(
     cls: type[Recipe],  # the stage
     text: str,  # TOML
 ) -> Recipe:
-    "The recipe that was written down. Raises `ValueError` for a number that the stage does not have."
+    """The recipe that was written down; what is not in it is as in the preset, by default of the small network.
+
+    Raises `ValueError` for the recipe of another stage, and for a number that the stage does not have."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -187,9 +200,11 @@ def read_recipe(
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"The recipe is no TOML: {error}.") from error
+    if (stage := values.pop("stage", cls.stage)) != cls.stage:
+        raise ValueError(f"The recipe is of the stage {stage!r}, not of {cls.stage!r}: take one of this stage, or train that one.")
     if unknown := sorted(values.keys() - {f.name for f in fields(cls)}):
         raise ValueError(f"{cls.__name__} has no {unknown[0]!r}: choose among {', '.join(f.name for f in fields(cls))}.")
-    return cls(**from_json(values))
+    return cls.preset(values.pop("network", cls.tiny), **from_json(values))
 
 # %% ../nbs/33_recipes.ipynb #38d49b44
 @torch.no_grad()
@@ -335,7 +350,7 @@ class Teacher(Recipe):
     corners: float = 10.0  # pixels that corners move by; 0: views of an album (turned, scaled, other colours, things in the way)
     milestones: tuple[int, ...] = (72_500,)
 
-    small = dict(
+    stage, small = "teacher", dict(
         volume=True, corners=0.0, size=128, steps=2500, lr=2e-3, warmup=100, milestones=(), cosine=True, clip=1.0, ema=0.99,
         precision="bf16", pretrained=False,
     )
@@ -375,7 +390,7 @@ class Student(Teacher):
     temperature: float = 0.15  # tau of eq. 5
     weight: float = 15.0  # alpha of eq. 8
 
-    small = Teacher.small | dict(weight=1.0)
+    stage, small = "student", Teacher.small | dict(weight=1.0)
     sharp = False
 
     def objective(self) -> MatcherObjective:
@@ -474,7 +489,7 @@ class Restore(Recipe):
     lr: float = 1e-4
     milestones: tuple[int, ...] = (72_500, 211_000)
 
-    small = dict(
+    stage, small = "restore", dict(
         alone=0.1, unrelated=0.2, factors=(1.0, 1.0, 1.0), size=128, steps=20_000, batch=4, lr=8e-4, warmup=100,
         milestones=(), cosine=True, clip=1.0, precision="bf16", pretrained=False,
     )
@@ -485,7 +500,7 @@ class Restore(Recipe):
         _check_three(self, "factors")
 
     def dataset(self) -> Repeatable:
-        pairs = self._real_pairs()
+        pairs = self._pairs_of_album() if self.album else _real_pairs(self.data)
         if pairs is None:
             photos = find_photos(self.data, self.size)
             made = SyntheticPairs(photos, self.size, unrelated=self.unrelated, seed=self.seed)
@@ -493,14 +508,8 @@ class Restore(Recipe):
             made = PhotoPairs(readable_pairs(pairs), load_matcher("c2m-tiny"), self.size, self.seed)
         return SomeAlone(made, self.alone, self.seed)
 
-    def _real_pairs(self) -> dict | None:
-        "The pairs of files that `data` holds; None if it is a folder of photos."
-        data = Path(self.data)
-        if self.album:
-            return album_pairs(find_photos(data, self.size), load_matcher("c2m-tiny"))
-        if data.suffix == ".csv" or all((data / name).is_dir() for name in ("input", "ref")):
-            return listed_pairs(data)
-        return folder_pairs(data) if any(data.glob("*_input.png")) else None
+    def _pairs_of_album(self) -> dict[str, tuple[Path, Path]]:
+        return album_pairs(find_photos(self.data, self.size), load_matcher("c2m-tiny"))
 
     def net(self) -> RefSRNet:
         "The network before the training."
@@ -586,9 +595,13 @@ class RestoreGAN(Restore):
     weights: tuple[float, ...] = (1.0, 1e-4, 1e-6)  # of L1, perceptual and adversarial loss
     penalty: float = 10.0  # of the discriminator's gradient
 
+    stage = "restore-gan"
+
     def __post_init__(self):
         super().__post_init__()
         _check_three(self, "weights")
+        if self.l1_steps >= self.steps:
+            raise ValueError(f"l1_steps is {self.l1_steps} of {self.steps} steps, which leaves none for the other losses: make it smaller.")
 
     def objective(self) -> AdversarialObjective:
         # without ImageNet's weights the features of the bundled network have to do
@@ -596,4 +609,4 @@ class RestoreGAN(Restore):
         return AdversarialObjective(self.net(), self.factors, perceptual, self.weights, self.penalty, self.l1_steps)
 
 # %% ../nbs/33_recipes.ipynb #aff592d4
-STAGES = {"teacher": Teacher, "student": Student, "restore": Restore, "restore-gan": RestoreGAN}  # by their names in `c2m train`
+STAGES = {of.stage: of for of in (Teacher, Student, Restore, RestoreGAN)}  # by their names in `c2m train`

@@ -78,10 +78,14 @@ def save_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     data = io.BytesIO()
     torch.save(state, data)
-    with atomically(folder / f"{step:07}.pt") as part, open(part, "wb") as file:
-        file.write(data.getbuffer())
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with atomically(folder / f"{step:07}.pt") as part, open(part, "wb") as file:
+            file.write(data.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+    except ValueError as error:
+        told = str(error).partition(":")[0]
+        raise ValueError(f"{told}: make room, then go on from the checkpoint before it with --resume (resume=True).") from error
     known = [(int(file.stem), file) for file in _checkpoints(folder)]
     latest = [number for number, _ in known if number <= step][-keep:]
     for number, file in known:
@@ -117,14 +121,21 @@ def load_checkpoint(
 
 # %% ../nbs/34_training.ipynb #682d2af9
 def _check_run(run: Path, resume: bool) -> None:
+    there = next(folder for folder in (run, *run.parents) if folder.exists())
+    if not there.is_dir():
+        raise ValueError(f"{there} is a file: choose another folder for the run.")
+    if not os.access(there, os.W_OK):
+        raise ValueError(f"{there} can't be written to: choose another folder for the run.")
     if not resume and run.exists() and any(run.iterdir()):
         raise ValueError(f"{run} holds something already: go on with it by --resume (resume=True), or choose another folder for the run.")
 
 
 def _check_recipe(recipe: Recipe, state: dict, processes: int, pairs: Repeatable) -> None:
     "What a run learns may not change on the way; where it finds things, and how often it saves, may."
-    free = {"data", "validate", "start", "matcher", "teacher", "workers", "save_every", "keep", "validate_every"}
+    free = {"data", "validate", "start", "matcher", "teacher", "flow", "picture", "workers", "save_every", "keep", "validate_every"}
     before, now = state["recipe"], as_json(recipe)
+    if (stage := state.get("stage", recipe.stage)) != recipe.stage:  # runs that were begun by version 0.1.0 have none
+        raise ValueError(f"The run is of the stage {stage}, not of {recipe.stage}: go on with that one, or choose another folder.")
     changed = [name for name in now if name not in free and now[name] != before.get(name)]
     if bool(now.get("teacher")) != bool(before.get("teacher")):
         changed.append("teacher")
@@ -135,7 +146,7 @@ def _check_recipe(recipe: Recipe, state: dict, processes: int, pairs: Repeatable
         raise ValueError(f"The run had {len(state['random'])} process(es) and has {processes} now: go on with as many.")
     if len(pairs) != state["pairs"]:
         raise ValueError(f"The run learnt from {state['pairs']} pairs and {recipe.data} holds {len(pairs)} now: give it the same data.")
-    if state.get("names", _names(pairs)) != _names(pairs):  # runs that were begun by version 0.1.0 have none
+    if state.get("names", _names(pairs)) != _names(pairs):  # nor do they have names
         raise ValueError(f"The run learnt from as many pairs as {recipe.data} holds, but they had other names: give it the same data.")
 
 
@@ -148,7 +159,7 @@ def _describe_run(recipe: Recipe, objective: nn.Module, pairs: int, accelerator)
     weights = sum(p.numel() for p in objective.trained.parameters())
     packages = {name: version(name) for name in ("c2m_blocks", "torch", "numpy", "pillow", "accelerate")}
     return dict(
-        stage=type(recipe).__name__, recipe=as_json(recipe), command=sys.argv, packages=packages, python=platform.python_version(),
+        stage=recipe.stage, recipe=as_json(recipe), command=sys.argv, packages=packages, python=platform.python_version(),
         machine=platform.platform(), device=str(accelerator.device), processes=accelerator.num_processes,
         threads=torch.get_num_threads(), pairs=pairs, weights=weights,
     )
@@ -219,7 +230,7 @@ def _accelerator(recipe: Recipe, run: Path, trackers: tuple[str, ...]):
     except ImportError:
         raise ValueError("Training needs accelerate: pip install 'c2m_blocks[train]'.") from None
     options = DistributedDataParallelKwargs(find_unused_parameters=True)  # a pair without a reference uses no aggregation
-    known = [str(kind.value) for kind in LoggerType]
+    known = [str(kind.value) for kind in LoggerType if kind != LoggerType.ALL]
     if unknown := [name for name in trackers if name not in known]:
         raise ValueError(f"There is no tracker {unknown[0]}: choose among {', '.join(known)}.")
     AcceleratorState._reset_state()  # or a second training in one process could not have another precision
@@ -228,7 +239,9 @@ def _accelerator(recipe: Recipe, run: Path, trackers: tuple[str, ...]):
         mixed_precision=recipe.precision, log_with=list(trackers) or None, project_dir=run, kwargs_handlers=[options]
     )
     if missing := set(trackers) - {str(getattr(kind, "value", kind)) for kind in accelerator.log_with}:
-        raise ValueError(f"The tracker {missing.pop()} is not installed: pip install 'c2m_blocks[train]' brings tensorboard.")
+        name = missing.pop()
+        package = "'c2m_blocks[train]'" if name == "tensorboard" else name
+        raise ValueError(f"The tracker {name} is not installed: pip install {package}.")
     return accelerator, gather_object
 
 
@@ -281,7 +294,7 @@ def _take_turn(accelerator, module: nn.Module, optimiser, given: list[dict], ste
                 names = ", ".join(batch["name"])
                 raise FloatingPointError(
                     f"The loss is {mean['total']} at step {step + 1}, on the batch of {names}: "
-                    "go on from the last checkpoint with a lower lr, or look at these pictures."
+                    "look at these pictures, or start another run with a lower lr."
                 )
             accelerator.backward(losses["total"] / len(given))
         total = {name: total.get(name, 0) + value / len(given) for name, value in mean.items()}
@@ -289,6 +302,14 @@ def _take_turn(accelerator, module: nn.Module, optimiser, given: list[dict], ste
         accelerator.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], clip)
     optimiser.step()
     return total if turn == "net" else {name: value for name, value in total.items() if name != "total"}
+
+
+def _check_weights(average: nn.Module, step: int) -> None:
+    "Raise `FloatingPointError` if there is nothing worth keeping: a loss can be a number when the weights are none any more."
+    for name, x in average.named_parameters():
+        if not x.isfinite().all():
+            name = name.removeprefix("module.")
+            raise FloatingPointError(f"{name} holds NaN or infinite values after step {step}: start another run with a lower lr.")
 
 
 def _moved(batch: dict, device: torch.device) -> dict:
@@ -362,11 +383,15 @@ def _set_up(recipe: Recipe, state: dict | None, accelerator) -> tuple[nn.Module,
     return module, dict(zip(optimisers, prepared)), parts
 
 
-def _begin(recipe: Recipe, run: Path, objective: nn.Module, pairs: int, rows: list[dict], accelerator) -> None:
-    "Write down what is going to be done."
+def _begin(recipe: Recipe, run: Path, objective: nn.Module, pairs: int, rows: list[dict], done: int, accelerator) -> None:
+    "Write down what is going to be done; of a run that goes on, how it began stays."
     run.mkdir(parents=True, exist_ok=True)
     write_text(run / "recipe.toml", write_recipe(recipe))
-    write_text(run / "run.json", json.dumps(_describe_run(recipe, objective, pairs, accelerator), indent=2) + "\n")
+    about, file = _describe_run(recipe, objective, pairs, accelerator), run / "run.json"
+    if done and file.exists():
+        began = json.loads(file.read_text(encoding="utf-8"))
+        about = began | dict(resumed=[*began.get("resumed", []), dict(after=done) | about])
+    write_text(file, json.dumps(about, indent=2) + "\n")
     write_text(run / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
 # %% ../nbs/34_training.ipynb #581ff2aa
@@ -395,21 +420,25 @@ def train(
     objective, average = parts["objective"], parts["average"]
     done, best = (state["step"], state["best"]) if state else (0, None)
     figures = state.get("figures", {}) if state else {}
+    if state and recipe.validate != state["recipe"]["validate"]:  # what was measured elsewhere is no match for what will be
+        best, figures = None, {}
     rows = [row for row in read_metrics(run) if row["step"] <= done]
     if main:
-        _begin(recipe, run, objective, len(pairs), rows, accelerator)
+        _begin(recipe, run, objective, len(pairs), rows, done, accelerator)
     metrics = open(run / "metrics.jsonl", "a", encoding="utf-8") if main else nullcontext()  # noqa: SIM115
-    accelerator.init_trackers("log", config={name: str(value) for name, value in as_json(recipe).items()})
+    anew = dict(tensorboard=dict(purge_step=done + 1)) if done else {}  # or steps after the last checkpoint would be drawn twice
+    accelerator.init_trackers("log", config={name: str(value) for name, value in as_json(recipe).items()}, init_kwargs=anew)
 
     def save(step: int) -> None:
         random = gather_object([_random_state(device)])
         if main:
-            values = dict(step=step, recipe=as_json(recipe), pairs=len(pairs), names=_names(pairs), best=best, figures=figures)
+            values = dict(step=step, stage=recipe.stage, recipe=as_json(recipe), pairs=len(pairs), names=_names(pairs), best=best, figures=figures)
             values |= dict(random=random) | {name: part.state_dict() for name, part in parts.items()}
             save_checkpoint(values, run / "checkpoints", step, recipe.keep, best and best["step"])
 
     batches, last = _batches(recipe, pairs, done, accelerator), recipe.steps
-    bar = tqdm(total=last, initial=done, disable=None if main else True, unit="step", mininterval=1, dynamic_ncols=True)
+    every = 1 if sys.stderr.isatty() else 30  # seconds: a file needs no more, and a short run says nothing into it
+    bar = tqdm(total=last, initial=done, disable=not main, unit="step", mininterval=every, delay=every, dynamic_ncols=True)
     with bar, _interrupt() as interrupted, metrics:
         for step in range(done + 1, last + 1):
             began = perf_counter()
@@ -429,20 +458,23 @@ def train(
             row |= dict(images_per_s=recipe.batch * recipe.accumulate * processes / took)
             bar.set_postfix_str(", ".join(f"{name.replace('_per_s', '/s')} {value:.4g}" for name, value in row.items()), refresh=False)
             bar.update()
-            row |= dict(waited=waited / took)
+            row |= dict(waited=waited / took, lr=recipe.lr * recipe.rate(step - 1))
             measured = bool(recipe.validate) and (step % recipe.validate_every == 0 or step == last)
+            kept = step % recipe.save_every == 0 or measured or stop or step == last
+            if kept:
+                _check_weights(average, step)
             if measured and main:
                 figures = _validate(accelerator, recipe, average.module, step)
                 row |= figures
                 if best is None or recipe.quality(figures) > best["quality"]:
                     best = dict(step=step, quality=recipe.quality(figures))
                     _publish(recipe, average.module, run / "best", step, figures)
-            if step % LOG_EVERY == 0 or measured or step == last:
+            if step % LOG_EVERY == 0 or measured or step in (1, last):
                 accelerator.log(row, step=step)
                 if main:
                     metrics.write(json.dumps(dict(step=step) | {name: float(f"{value:.6g}") for name, value in row.items()}) + "\n")
                     metrics.flush()
-            if step % recipe.save_every == 0 or measured or stop or step == last:
+            if kept:
                 save(step)
             if stop and step < last:
                 accelerator.end_training()

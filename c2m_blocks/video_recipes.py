@@ -43,6 +43,9 @@ class FlowObjective(Objective):
 class Flow(Recipe):
     "The optical flow between frames, on photos that are moved by known flows. `validate` is a folder of photos as well."
 
+    data: str = ""  # a folder of photos
+    validate: str = ""  # a folder of other photos, to measure on now and then; empty: none
+    network: str = "paper"  # whose flow is trained: "paper" or "c2m-video-tiny"
     motion: float = 12.0  # how far a whole frame is shifted at most, pixels
     size: int = 128
     steps: int = 100_000
@@ -50,7 +53,7 @@ class Flow(Recipe):
     lr: float = 1e-4
     cosine: bool = True
 
-    tiny = "c2m-video-tiny"
+    stage, tiny = "flow", "c2m-video-tiny"
     small = dict(size=64, steps=12_000, batch=8, lr=3e-4, warmup=100, clip=1.0, ema=0.998, pretrained=False)
 
     def dataset(self) -> Repeatable:
@@ -114,6 +117,9 @@ class Video(Recipe):
 
     The paper: Adam 2e-4, the flow 2.5e-5 and not before 5 000 steps, cosine, batches of 8, LR frames of 64 pixels, 15 of them."""
 
+    data: str = ""  # a folder of films (video files, folders of frames), photos, or both
+    validate: str = ""  # a folder of the same kind, to measure on now and then; empty: none
+    network: str = "paper"  # "paper" or "c2m-video-tiny"
     matcher: str = ""  # folder of a student's run, or a bundled name; empty: that of `start` or `picture`
     flow: str = ""  # folder of a flow's run, or a published file (spynet_*.pth); empty: that of `start`, or an untrained one
     picture: str = ""  # network for pictures to begin with, of the small make; empty: none
@@ -130,7 +136,7 @@ class Video(Recipe):
     lr: float = 2e-4
     cosine: bool = True
 
-    tiny = "c2m-video-tiny"
+    stage, tiny = "video", "c2m-video-tiny"
     small = dict(
         picture="c2m-tiny", frames=7, alone=0.1, unrelated=0.2, flow_frozen=500, size=128, steps=6_000, batch=2, lr=5e-4, warmup=100,
         clip=1.0, precision="bf16", pretrained=False,
@@ -182,4 +188,4 @@ class Video(Recipe):
         return dict(psnr=with_ref, psnr_without_ref=none, psnr_bicubic=bicubic), pictures
 
 # %% ../nbs/33a_video_recipes.ipynb #ad3fa278
-VIDEO_STAGES = {"flow": Flow, "video": Video}  # by their names in `c2m train`
+VIDEO_STAGES = {of.stage: of for of in (Flow, Video)}  # by their names in `c2m train`
