@@ -20,6 +20,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from c2m_blocks.recipes import STAGES
+from c2m_blocks.video_recipes import VIDEO_STAGES
 from c2m_blocks.weights import ASSETS
 
 STEPS = 120
@@ -27,7 +29,7 @@ STEPS = 120
 
 def command(stage: str, photos: Path, run: Path) -> list[str]:
     options = ["--data", photos, "--size", 64, "--batch", 2, "--steps", STEPS, "--save-every", 1, "--workers", 1, "--track", "-o", run]
-    options += ["--l1-steps", 20] if stage == "restore-gan" else []
+    options += {"restore-gan": ["--l1-steps", 20], "video": ["--frames", 3, "--flow-frozen", 20]}.get(stage, [])
     return [sys.executable, "-m", "c2m_blocks", "train", stage, *map(str, options)]
 
 
@@ -77,7 +79,7 @@ def main(stage: str, kills: int, seed: int) -> None:
 if __name__ == "__main__":
     parser = ArgumentParser()
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--stage", default="restore-gan", choices=["teacher", "student", "restore", "restore-gan"])
+    parser.add_argument("--stage", default="restore-gan", choices=[*STAGES, *VIDEO_STAGES])
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     main(args.stage, args.kills, args.seed)

@@ -432,8 +432,8 @@ def train(
     def save(step: int) -> None:
         random = gather_object([_random_state(device)])
         if main:
-            values = dict(step=step, stage=recipe.stage, recipe=as_json(recipe), pairs=len(pairs), names=_names(pairs), best=best, figures=figures)
-            values |= dict(random=random) | {name: part.state_dict() for name, part in parts.items()}
+            values = dict(step=step, stage=recipe.stage, recipe=as_json(recipe), pairs=len(pairs), names=_names(pairs))
+            values |= dict(best=best, figures=figures, random=random) | {name: part.state_dict() for name, part in parts.items()}
             save_checkpoint(values, run / "checkpoints", step, recipe.keep, best and best["step"])
 
     batches, last = _batches(recipe, pairs, done, accelerator), recipe.steps

@@ -10,7 +10,7 @@ from types import FunctionType
 
 from fastcore.docments import docments
 from fastcore.nbio import mk_cell, read_nb
-from links import NBS, OWN, exported_to, linked, public_names
+from links import NBS, OWN, exported_to, linked, meanings, public_names
 from nbdev import processors as nbdev
 from sphinx.util.inspect import stringify_signature
 
@@ -53,7 +53,7 @@ def page(name: Path):
     nb, module = shown(NBS / name), exported_to(read_nb(NBS / name))
     for i, cell in enumerate(nb.cells):
         if cell.cell_type == "markdown":
-            cell.source = re.sub(rf"\.\./({'|'.join(TEXTS)})\)", r"\1)", linked(cell.source))
+            cell.source = re.sub(rf"\.\./({'|'.join(TEXTS)})\)", r"\1)", linked(cell.source, meanings(NBS / name)))
             cell.source = cell.source.replace("../benchmarks/README.md)", "benchmarks.md)")
         elif call := re.match(r"show_doc\(([\w.]+)", cell.source):
             nb.cells[i] = mk_cell(described(call[1], module), "markdown")
@@ -79,12 +79,12 @@ def member(owner: type, attr: str, name: str, module: str) -> str:
 
 
 def directive(fence: str, kind: str, name: str, module: str, thing, *more: str) -> str:
-    about = docments(thing, full=True)
+    about, plain = docments(thing, full=True), {name: OWN[name] for name in public_names(module)}
     fields = [(f"param {key}", value["docment"]) for key, value in about.items() if key not in ("self", "return")]
     fields += [("return", about["return"]["docment"])] if "return" in about and not inspect.isclass(thing) else []
-    listed = "\n".join(f":{key}: {linked(' '.join(text.split()))}" for key, text in fields if text)
+    listed = "\n".join(f":{key}: {linked(' '.join(text.split()), plain)}" for key, text in fields if text)
     head = f"{fence}{{py:{kind}}} {name}{'' if kind == 'property' else signature(thing)}\n:module: {module}"
-    body = [linked(inspect.cleandoc(thing.__doc__ or "")), listed, *more]
+    body = [linked(inspect.cleandoc(thing.__doc__ or ""), plain), listed, *more]
     return "\n\n".join([head, *filter(None, body), fence])
 
 
@@ -93,13 +93,26 @@ def signature(thing) -> str:
     if inspect.isclass(thing) and issubclass(thing, Exception) and not made_by_init:
         return ""  # an exception is caught, not made
     sign = inspect.signature(thing.__init__ if made_by_init else thing)
-    sign = sign.replace(parameters=[value for name, value in sign.parameters.items() if name != "self"])
+    sign = sign.replace(parameters=[readable(value) for name, value in sign.parameters.items() if name != "self"])
     returns = not inspect.isclass(thing)  # a dataclass says that its `__init__` returns None
     return stringify_signature(sign, show_return_annotation=returns, unqualified_typehints=True)
 
 
+class Name:
+    def __init__(self, function):
+        self.function = function
+
+    def __repr__(self):
+        return self.function.__name__ if self.function.__name__.isidentifier() else "..."
+
+
+def readable(value: inspect.Parameter) -> inspect.Parameter:
+    "A default that is a function stands in the signature as in the code, by its name, or Sphinx could not read the signature."
+    return value.replace(default=Name(value.default)) if inspect.isroutine(value.default) else value
+
+
 def api() -> str:
-    "A page of all public names by notebook, each with the first line of its docstring."
+    "A page of all public names by notebook, each with the first sentence of its docstring."
     text = ["# API", "Every public name, and where it is explained. Methods and attributes are in the {ref}`general index <genindex>`."]
     for path in sorted(NBS.glob("[0-9]*.ipynb")):
         nb = read_nb(path)
@@ -110,4 +123,5 @@ def api() -> str:
 
 def listed(name: str) -> str:
     thing = attrgetter(name)(import_module(OWN[name].removesuffix(f".{name}")))
-    return f"- `{name}`: {inspect.getdoc(thing).splitlines()[0]}"
+    first = " ".join(inspect.getdoc(thing).partition("\n\n")[0].split())
+    return f"- {{py:obj}}`{name} <{OWN[name]}>`: {re.split(r'(?<=[.!?]) (?=[A-Z`])', first)[0]}"

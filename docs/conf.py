@@ -16,6 +16,7 @@ extensions = ["links", "myst_nb", "sphinx.ext.mathjax", "sphinx_copybutton", "sp
 nitpicky = True  # each type in a signature leads somewhere; those of other libraries stand in names.txt
 exclude_patterns = ["notebooks"]
 nb_execution_mode = "off"
+nb_render_markdown_format = "myst"  # tables as well
 nb_output_stderr = "remove"
 myst_enable_extensions = ["dollarmath", "amsmath", "attrs_inline", "attrs_block", "colon_fence", "fieldlist"]
 myst_heading_anchors = 3

@@ -16,15 +16,17 @@ OWN = {
     if not re.search(r"\._", full)
 }  # fmt: skip
 OTHERS = dict(line.split() for line in (DOCS / "names.txt").read_text().splitlines())
-# `nn.Module` and `grid_sample` are known by the ends of their names; one plain word (`pad`, `stack`) may mean anything
-ENDS = {full[i:]: full for full in OTHERS for i in (0, *(dot.end() for dot in re.finditer(r"\.", full)))}
-NAMES = {end: full for end, full in ENDS.items() if re.search("[A-Z_.]", end)} | OWN
+# `nn.Module` and `grid_sample` are known by the ends of their names; one plain word (`pad`, `stack`, our `pairs`) may mean anything
+ENDS = {full[i:]: full for full in OTHERS for i in (0, *(dot.end() for dot in re.finditer(r"\.", full)))} | OWN
+NAMES = {end: full for end, full in ENDS.items() if re.search("[A-Z_.]", end)}
 
 
-def linked(text: str) -> str:
-    "Known names in backticks become links, except in code blocks and where they are links already."
+def linked(text: str, plain: dict[str, str] = {}) -> str:  # noqa: B006, it is only read
+    "Known names in backticks become links, except in code blocks and where they are links already; `plain` are words known just here."
+    known = {name: full for name, full in plain.items() if full in OWN.values()} | NAMES
+
     def link(name):
-        return f"{{py:obj}}`{name[1]} <{NAMES[name[1]]}>`" if name[1] in NAMES else name[0]
+        return f"{{py:obj}}`{name[1]} <{known[name[1]]}>`" if name[1] in known else name[0]
 
     blocks = re.split(r"(^ *```.*?^ *```|\[[^\]\n]*\]\([^)\n]*\))", text, flags=re.M | re.S)
     blocks[::2] = [re.sub(r"(?<![`\w}])`([\w.]+)(?:\(\))?`(?!`)", link, block) for block in blocks[::2]]

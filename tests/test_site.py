@@ -1,6 +1,7 @@
 """The site: it builds without a warning, its links lead somewhere, and in a browser its pages look and work as they should."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -54,6 +55,12 @@ def test_every_link_inside_leads_somewhere(site):
             if not (site / path).is_file() or path in pages and unquote(target.fragment) not in pages[path].names:
                 broken.append(f"{name}: {link}")
     assert not broken, "\n".join(broken)
+
+
+def test_tables_and_signatures_are_no_raw_text(site):
+    "A table that is not understood shows its dashes, a signature that is not understood its `~module.name`."
+    text = {path.name: re.sub(r"<pre>.*?</pre>", "", path.read_text(encoding="utf-8"), flags=re.S) for path in site.glob("*.html")}
+    assert not [name for name, read in text.items() if re.search(r"\| ?-{3}|<dt class=\"sig.*~\w", read)]
 
 
 def test_every_notebook_can_be_opened(site):

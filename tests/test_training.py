@@ -20,7 +20,7 @@ from c2m_blocks.core import seed_everything
 from c2m_blocks.data import PhotoPairs, SyntheticPairs, find_photos, listed_pairs
 from c2m_blocks.recipes import STAGES, Restore, RestoreGAN, Student, Teacher, read_recipe, write_recipe
 from c2m_blocks.training import load_checkpoint, read_metrics, save_checkpoint, train
-from c2m_blocks.weights import ASSETS, load_matcher
+from c2m_blocks.weights import ASSETS, load_matcher, save_matcher
 
 DEMO = ASSETS / "demo"
 SMALL = dict(size=64, batch=2, workers=0, precision="no")
@@ -208,12 +208,26 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path):
         (["restore", "--data", "PHOTOS", "--factors", "0.1"], "factors needs three numbers"),
         (["restore", "--data", "PHOTOS", "--alone", "5"], "take a number from 0 to 1"),
         (["restore", "--data", "PHOTOS", "--network", "paper", "--no-pretrained", "--matcher", "c2m-tiny"], "is of another make"),
+        (["restore", "--data", "PHOTOS", "--start", "MATCHER"], "holds a matcher alone"),
+        (["restore", "--data", "PHOTOS", "--lr", "nan"], "lr is nan, but has to be a finite number"),
+        (["restore-gan", "--data", "PHOTOS", "--steps", "100"], "l1_steps is 10000 of 100 steps"),
+        (["restore", "--data", "PHOTOS", "--validate", "TORN"], "rock_input.png"),
+        (["student", "--data", "PHOTOS", "--recipe", "TORN/rock_input.png"], "rock_input.png is no text"),
+        (["student", "--recipe", "TORN/teacher.toml"], "is of the stage 'teacher', not of 'student'"),
+        (["student", "--data", "PHOTOS", "-o", "TORN/teacher.toml"], "teacher.toml is a file"),
     ],
 )
 def test_bad_input_is_one_sentence(options, sentence, photos, tmp_path):
-    (tmp_path / "empty").mkdir()
-    options = [str(o).replace("EMPTY", str(tmp_path / "empty")).replace("PHOTOS", str(photos)) for o in options]
-    done = run(*options, *([] if "--track" in options else ["--track"]), "-o", tmp_path / "run")
+    places = {name.upper(): tmp_path / name for name in ("empty", "torn", "matcher")} | dict(PHOTOS=photos)
+    places["EMPTY"].mkdir(), places["TORN"].mkdir()
+    for name in ("rock_input.png", "rock_ref.png"):
+        (places["TORN"] / name).write_bytes(b"\x89PNG and no more")
+    (places["TORN"] / "teacher.toml").write_text('stage = "teacher"\n')
+    save_matcher(load_matcher("c2m-tiny"), places["MATCHER"])
+    for name, place in places.items():
+        options = [str(o).replace(name, str(place)) for o in options]
+    options += [] if "--track" in options else ["--track"]
+    done = run(*options, *([] if "-o" in options else ["-o", tmp_path / "run"]))
     assert done.returncode == 2 and sentence in done.stderr and "Traceback" not in done.stderr, done.stderr
     assert not (tmp_path / "run").exists()
 
