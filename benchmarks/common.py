@@ -16,7 +16,8 @@ def machine() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
     features = "AVX-512" if torch.cpu._is_avx512_supported() else "AVX2" if torch.cpu._is_avx2_supported() else "no AVX2"
-    return f"{cpu} ({features}), {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
+    threads = torch.get_num_threads()
+    return f"{cpu} ({features}), {threads} thread{'s' * (threads > 1)}, torch {torch.__version__}, Python {platform.python_version()}"
 
 
 def fastest(f: Callable, repeats: int = 3) -> float:
