@@ -43,8 +43,8 @@ from .weights import BUNDLED, load_matcher, save_matcher
 class Recipe:
     """The numbers of a stage; what is a `Path` becomes a string. Raises `ValueError` for numbers that make no training.
 
-    A stage adds `stage`, its name in `c2m train`; `dataset()`, what is learnt from, a `Repeatable`; `objective()`, what is minimised, an `Objective`; and `measure(trained)`,
-    how good it is: figures, and pictures (3, h, w) to look at, by name."""
+    A stage adds `stage`, its name in `c2m train`; `dataset()`, what is learnt from, a `Repeatable`; `objective()`, what is minimised, an
+    `Objective`; and `measure(trained)`, how good it is: figures, and pictures (3, h, w) to look at, by name."""
 
     data: str = ""  # a folder of photos; for restorers also pairs: a CSV of hr and ref, a folder of input/ and ref/ or NAME_input, NAME_ref
     validate: str = ""  # pairs to measure on now and then: a CSV or a folder, as for data; empty: none

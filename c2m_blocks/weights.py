@@ -85,7 +85,7 @@ def _from_pretrained(
     cls: RefSRNet | BasicVSR, *, model_id, revision=None, cache_dir=None, force_download=False, local_files_only=False, token=None, **parts
 ):
     if parts.keys() == {"matcher"}:
-        raise ValueError(f"{model_id} holds a matcher alone: give it to a network as its matcher (load_matcher, or --matcher of a training).")
+        raise ValueError(f"{model_id} holds a matcher alone: give it to a network as its matcher (load_matcher, --matcher of a training).")
     if signature(cls).parameters.keys() - parts.keys():
         raise ValueError(f"{model_id} holds no {cls.__name__}: name what its save_pretrained wrote, or see load_network.")
     net = cls(**{name: _build(value, name) for name, value in parts.items()})
