@@ -584,8 +584,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'c2m_blocks.recipes.Restore': ('recipes.html#restore', 'c2m_blocks/recipes.py'),
                                     'c2m_blocks.recipes.Restore.__post_init__': ( 'recipes.html#restore.__post_init__',
                                                                                   'c2m_blocks/recipes.py'),
-                                    'c2m_blocks.recipes.Restore._pairs_of_album': ( 'recipes.html#restore._pairs_of_album',
-                                                                                    'c2m_blocks/recipes.py'),
                                     'c2m_blocks.recipes.Restore.dataset': ('recipes.html#restore.dataset', 'c2m_blocks/recipes.py'),
                                     'c2m_blocks.recipes.Restore.measure': ('recipes.html#restore.measure', 'c2m_blocks/recipes.py'),
                                     'c2m_blocks.recipes.Restore.net': ('recipes.html#restore.net', 'c2m_blocks/recipes.py'),

@@ -500,16 +500,13 @@ class Restore(Recipe):
         _check_three(self, "factors")
 
     def dataset(self) -> Repeatable:
-        pairs = self._pairs_of_album() if self.album else _real_pairs(self.data)
+        pairs = album_pairs(find_photos(self.data, self.size), load_matcher("c2m-tiny")) if self.album else _real_pairs(self.data)
         if pairs is None:
             photos = find_photos(self.data, self.size)
             made = SyntheticPairs(photos, self.size, unrelated=self.unrelated, seed=self.seed)
         else:
             made = PhotoPairs(readable_pairs(pairs), load_matcher("c2m-tiny"), self.size, self.seed)
         return SomeAlone(made, self.alone, self.seed)
-
-    def _pairs_of_album(self) -> dict[str, tuple[Path, Path]]:
-        return album_pairs(find_photos(self.data, self.size), load_matcher("c2m-tiny"))
 
     def net(self) -> RefSRNet:
         "The network before the training."
