@@ -361,7 +361,7 @@ def exact_search(
     patch_size: int = 3,  # odd; patches of this many cells squared are compared
     stride: int = 1,  # every how many cells a patch of a reference is looked at
     forbidden: list[torch.Tensor] | None = None,  # (b, H, W) of each reference, True where no patch may be centred
-    precision: str = "float32",  # or "bfloat16", which is faster and now and then finds the second best
+    precision: str = "float32",  # or "bfloat16", faster with 256 channels, slower with 32; it now and then finds the second best
     compile: bool = False,  # the sums by torch.compile: takes ten seconds once, needs a C++ compiler
     side: int | None = None,  # of a tile, cells; the result does not depend on it
 ) -> Matches:
