@@ -360,12 +360,13 @@ def _checked(pairs: dict[str, tuple[Path, Path]], source: Path, remedy: str) -> 
 
 def readable_pairs(
     pairs: dict[str, tuple[Path, Path]],  # two files, by name
+    at_least: int = 1,  # pixels that the shorter side of each must have
 ) -> dict[str, tuple[Path, Path]]:
-    "The pairs whose files can be read whole; the others are logged. Raises `ValueError` if none is left."
-    faults = _faults(sorted({f for pair in pairs.values() for f in pair}), 1)
+    "The pairs whose files can be read whole and are large enough; the others are logged. Raises `ValueError` if none is left."
+    faults = _faults(sorted({f for pair in pairs.values() for f in pair}), at_least)
     whole = {name: pair for name, pair in pairs.items() if not faults.keys() & set(pair)}
     if not whole:
-        raise ValueError("No pair can be read: give PNG, JPEG or WebP files that are whole.")
+        raise ValueError(f"No pair can be read: give PNG, JPEG or WebP files that are whole, of {at_least} x {at_least} pixels or more.")
     return whole
 
 # %% ../nbs/20_data.ipynb #a184e3a3

@@ -32,6 +32,7 @@ from c2m_blocks.data import (
     PhotoPairs, Repeatable, SyntheticPairs, find_photos, folder_pairs, listed_pairs, moved_corners, random_view, readable_pairs,
 )
 from .distillation import CorrelationDistiller
+from .features import VGGFeatures
 from .losses import Discriminator, PerceptualLoss, adversarial_loss, discriminator_loss
 from .metrics import psnr
 from .resample import bicubic_pil
@@ -50,7 +51,7 @@ class Recipe:
     validate: str = ""  # pairs to measure on now and then: a CSV or a folder, as for data; empty: none
     network: str = "paper"  # "paper", "paper_light" or "c2m-tiny"
     pretrained: bool = True  # the paper's VGGs start from their ImageNet weights
-    start: str = ""  # weights to begin with: a folder that a run of this stage wrote, or a bundled name; empty: fresh ones
+    start: str = ""  # weights to begin with: a folder that a run wrote, or a bundled name; empty: fresh ones
     size: int = 160  # side of the crops of hr and ref, pixels
     steps: int = 75_000  # how often the weights change
     batch: int = 8  # pairs in a batch, in each process
@@ -103,8 +104,8 @@ class Recipe:
 
     @cached_property
     def validation(self) -> dict[str, tuple[Path, Path]]:
-        "What is measured on, found once for all measurements. Raises `ValueError` if there is nothing that can be read."
-        return readable_pairs(_real_pairs(self.validate) or folder_pairs(self.validate))
+        "What is measured on, found once for all measurements. Raises `ValueError` if no pair can be read and is as large as a crop."
+        return readable_pairs(_real_pairs(self.validate) or folder_pairs(self.validate), self.size)
 
     @cached_property
     def _known_items(self) -> list[dict]:
@@ -195,7 +196,10 @@ def read_recipe(
     if sys.version_info >= (3, 11):
         import tomllib
     else:
-        import tomli as tomllib
+        try:
+            import tomli as tomllib
+        except ImportError:
+            raise ValueError("Reading a recipe needs tomli: pip install 'c2m_blocks[train]'.") from None
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -338,6 +342,14 @@ def _or_nothing(loss: Callable[[], torch.Tensor], query: torch.Tensor) -> torch.
         return 0 * query.sum()
 
 # %% ../nbs/33_recipes.ipynb #9c178f2b
+def _check_make(matcher: nn.Module, start: str, network: str) -> None:
+    "Raise `ValueError` for weights to begin with that are not of the make whose numbers the recipe has."
+    small = not isinstance(getattr(matcher, "query_encoder", None), VGGFeatures)
+    if small != (network == "c2m-tiny"):
+        right = "--network c2m-tiny" if small else "--network paper or paper_light"
+        raise ValueError(f"{start} is of another make than {network}, and would be trained with the wrong numbers: add {right}.")
+
+
 @dataclass(frozen=True)
 class Teacher(Recipe):
     """A matcher of two sharp pictures, which is to teach the student (section 3.2).
@@ -362,7 +374,11 @@ class Teacher(Recipe):
 
     def matcher(self) -> ContrastiveMatcher:
         "The network before the training."
-        return load_matcher(self.start) if self.start else RefSRNet.preset(self.network, self.pretrained).matcher
+        if not self.start:
+            return RefSRNet.preset(self.network, self.pretrained).matcher
+        matcher = load_matcher(self.start)
+        _check_make(matcher, self.start, self.network)
+        return matcher
 
     def objective(self) -> MatcherObjective:
         anchor, enough = 1.5 if self.network == "c2m-tiny" else 0.0, min(128, (self.size // 4) ** 2 // 8)
@@ -402,7 +418,7 @@ class Student(Teacher):
 
 # %% ../nbs/33_recipes.ipynb #8998b09d
 class RestorerObjective(Objective):
-    "Train a restorer by L1 alone (eq. 11). `objective(batch)` gives `(losses, dict(sr=...))`; `batch` holds lr, hr, ref and alone."
+    "Train a restorer by L1 (eq. 11). `objective(batch)` gives `(losses, dict(sr=...))`; `batch` holds lr, hr, ref and alone."
 
     def __init__(
         self,
@@ -512,6 +528,8 @@ class Restore(Recipe):
         "The network before the training."
         known = self.matcher or ("" if self.start or self.network not in BUNDLED else self.network)
         net = RefSRNet.from_pretrained(self.start) if self.start else RefSRNet.preset(self.network, self.pretrained)
+        if self.start:
+            _check_make(net.matcher, self.start, self.network)
         net = swapping(net) if self.swap else net
         if known not in ("", "untrained"):
             _take_over(net.matcher, load_matcher(known), f"The matcher {known}", self.network)
@@ -546,7 +564,7 @@ class Restore(Recipe):
 
 # %% ../nbs/33_recipes.ipynb #385eeae8
 class AdversarialObjective(RestorerObjective):
-    "L1, perceptual and adversarial loss (eq. 11-14). Turns: the network, and once the L1 is done alone for long enough, the discriminator."
+    "L1, perceptual and adversarial loss (eq. 11-14). Turns: the network, and after some steps of L1 by itself, the discriminator."
 
     def __init__(
         self,
@@ -555,18 +573,19 @@ class AdversarialObjective(RestorerObjective):
         perceptual: PerceptualLoss,  # of result and truth
         weights: tuple[float, float, float],  # of the three losses
         penalty: float = 10.0,  # of the gradient, eq. 14
-        alone: int = 10_000,  # steps of L1 alone
+        l1_steps: int = 10_000,  # steps of L1 by itself
         discriminator: nn.Module | None = None,  # pictures to scores
+        discriminator_lr: float = 1e-4,  # of its Adam
     ):
         super().__init__(net, factors)
-        self.perceptual, self.weights, self.penalty, self.alone = perceptual, weights, penalty, alone
-        self.discriminator = discriminator or Discriminator()
+        self.perceptual, self.weights, self.penalty, self.l1_steps = perceptual, weights, penalty, l1_steps
+        self.discriminator, self.discriminator_lr = discriminator or Discriminator(), discriminator_lr
 
     def forward(self, batch: dict, step: int = 0, turn: str = "net") -> tuple[dict[str, torch.Tensor], dict]:
         if turn == "discriminator":
             loss = discriminator_loss(self.discriminator, batch["hr"], batch["sr"], self.penalty)
             return dict(discriminator=loss, total=loss), {}
-        return super().forward(batch) if step < self.alone else self._adversarial(batch)
+        return super().forward(batch) if step < self.l1_steps else self._adversarial(batch)
 
     def _adversarial(self, batch: dict) -> tuple[dict[str, torch.Tensor], dict]:
         sr = self.restored(batch)
@@ -576,21 +595,22 @@ class AdversarialObjective(RestorerObjective):
         return parts | dict(total=sum(w * part for w, part in zip(self.weights, parts.values()))), dict(sr=sr.detach())
 
     def turns(self, step: int) -> tuple[str, ...]:
-        return ("net",) if step < self.alone else ("net", "discriminator")
+        return ("net",) if step < self.l1_steps else ("net", "discriminator")
 
     def groups(self, lr: float) -> dict[str, list[dict]]:
-        return super().groups(lr) | {"discriminator": [dict(params=list(self.discriminator.parameters()), lr=1e-4)]}
+        return super().groups(lr) | {"discriminator": [dict(params=list(self.discriminator.parameters()), lr=self.discriminator_lr)]}
 
 # %% ../nbs/33_recipes.ipynb #a107d48c
 @dataclass(frozen=True)
 class RestoreGAN(Restore):
-    """The restorer that also has to look real, after some steps of L1 alone (section 3.6).
+    """The restorer that also has to look real, after some steps of L1 by itself (section 3.6).
 
     The paper: 10 000 steps of L1, then weights 1, 1e-4 and 1e-6, penalty 10, Adam 1e-4 for the discriminator."""
 
-    l1_steps: int = 10_000  # steps of L1 alone
+    l1_steps: int = 10_000  # steps of L1 by itself
     weights: tuple[float, ...] = (1.0, 1e-4, 1e-6)  # of L1, perceptual and adversarial loss
     penalty: float = 10.0  # of the discriminator's gradient
+    discriminator_lr: float = 1e-4  # of its Adam, at its highest, as lr is the network's
 
     stage = "restore-gan"
 
@@ -603,7 +623,9 @@ class RestoreGAN(Restore):
     def objective(self) -> AdversarialObjective:
         # without ImageNet's weights the features of the bundled network have to do
         perceptual = PerceptualLoss(None if self.pretrained else RefSRNet.from_pretrained("c2m-tiny").encoder.requires_grad_(False))
-        return AdversarialObjective(self.net(), self.factors, perceptual, self.weights, self.penalty, self.l1_steps)
+        return AdversarialObjective(
+            self.net(), self.factors, perceptual, self.weights, self.penalty, self.l1_steps, discriminator_lr=self.discriminator_lr
+        )
 
 # %% ../nbs/33_recipes.ipynb #aff592d4
 STAGES = {of.stage: of for of in (Teacher, Student, Restore, RestoreGAN)}  # by their names in `c2m train`

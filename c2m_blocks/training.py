@@ -155,13 +155,22 @@ def _names(pairs: Repeatable) -> str:
     return hashlib.sha256("\n".join(pairs.names).encode()).hexdigest()[:16]
 
 
-def _describe_run(recipe: Recipe, objective: nn.Module, pairs: int, accelerator) -> dict:
+def _digest(module: nn.Module) -> str:
+    "All weights in sixteen digits."
+    digest = hashlib.sha256()
+    for x in module.state_dict().values():
+        digest.update(x.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
+def _describe_run(recipe: Recipe, objective: nn.Module, pairs: Repeatable, accelerator) -> dict:
     weights = sum(p.numel() for p in objective.trained.parameters())
-    packages = {name: version(name) for name in ("c2m_blocks", "torch", "numpy", "pillow", "accelerate")}
+    names = ("c2m_blocks", "torch", "torchvision", "timm", "kornia", "numpy", "pillow", "accelerate")
     return dict(
-        stage=recipe.stage, recipe=as_json(recipe), command=sys.argv, packages=packages, python=platform.python_version(),
-        machine=platform.platform(), device=str(accelerator.device), processes=accelerator.num_processes,
-        threads=torch.get_num_threads(), pairs=pairs, weights=weights,
+        stage=recipe.stage, recipe=as_json(recipe), command=sys.argv, packages={name: version(name) for name in names},
+        python=platform.python_version(), machine=platform.platform(), device=str(accelerator.device),
+        processes=accelerator.num_processes, threads=torch.get_num_threads(), pairs=len(pairs), names=_names(pairs),
+        weights=weights, begins_with=_digest(objective),  # bundled weights keep their name when they get better
     )
 
 # %% ../nbs/34_training.ipynb #62dfc36c
@@ -226,7 +235,7 @@ def _accelerator(recipe: Recipe, run: Path, trackers: tuple[str, ...]):
     try:
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState
-        from accelerate.utils import DistributedDataParallelKwargs, LoggerType, gather_object
+        from accelerate.utils import DistributedDataParallelKwargs, LoggerType, ProjectConfiguration, gather_object
     except ImportError:
         raise ValueError("Training needs accelerate: pip install 'c2m_blocks[train]'.") from None
     options = DistributedDataParallelKwargs(find_unused_parameters=True)  # a pair without a reference uses no aggregation
@@ -236,7 +245,8 @@ def _accelerator(recipe: Recipe, run: Path, trackers: tuple[str, ...]):
     AcceleratorState._reset_state()  # or a second training in one process could not have another precision
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),  # Apple's GPUs know no float64, which homographies need
-        mixed_precision=recipe.precision, log_with=list(trackers) or None, project_dir=run, kwargs_handlers=[options]
+        mixed_precision=recipe.precision, log_with=list(trackers) or None, kwargs_handlers=[options],
+        project_config=ProjectConfiguration(project_dir=run, logging_dir=run / "log"),
     )
     if missing := set(trackers) - {str(getattr(kind, "value", kind)) for kind in accelerator.log_with}:
         name = missing.pop()
@@ -294,7 +304,7 @@ def _take_turn(accelerator, module: nn.Module, optimiser, given: list[dict], ste
                 names = ", ".join(batch["name"])
                 raise FloatingPointError(
                     f"The loss is {mean['total']} at step {step + 1}, on the batch of {names}: "
-                    "look at these pictures, or start another run with a lower lr."
+                    "look at these pictures, or start another run with a lower lr, from this one's model if it got to one."
                 )
             accelerator.backward(losses["total"] / len(given))
         total = {name: total.get(name, 0) + value / len(given) for name, value in mean.items()}
@@ -304,12 +314,13 @@ def _take_turn(accelerator, module: nn.Module, optimiser, given: list[dict], ste
     return total if turn == "net" else {name: value for name, value in total.items() if name != "total"}
 
 
-def _check_weights(average: nn.Module, step: int) -> None:
+def _check_weights(module: nn.Module, step: int) -> None:
     "Raise `FloatingPointError` if there is nothing worth keeping: a loss can be a number when the weights are none any more."
-    for name, x in average.named_parameters():
+    for name, x in module.named_parameters():
         if not x.isfinite().all():
-            name = name.removeprefix("module.")
-            raise FloatingPointError(f"{name} holds NaN or infinite values after step {step}: start another run with a lower lr.")
+            name = name.removeprefix("trained.").removeprefix("module.")
+            remedy = "start another run with a lower lr, from this one's model if it got to one"
+            raise FloatingPointError(f"{name} holds NaN or infinite values after step {step}: {remedy}.")
 
 
 def _moved(batch: dict, device: torch.device) -> dict:
@@ -322,7 +333,7 @@ def _validate(accelerator, recipe: Recipe, network: nn.Module, step: int) -> dic
     figures, pictures = recipe.measure(network)
     network.train()
     for tracker in accelerator.trackers if pictures else ():
-        if hasattr(tracker, "log_images"):
+        if tracker.name in ("tensorboard", "wandb"):  # others take no pictures, or not several
             shown = {name: x.permute(1, 2, 0)[None].numpy() for name, x in pictures.items()}
             tracker.log_images(shown, step=step, **(dict(dataformats="NHWC") if tracker.name == "tensorboard" else {}))
     return figures
@@ -358,7 +369,10 @@ def _batches(recipe: Recipe, pairs: Repeatable, done: int, accelerator) -> Itera
     options = dict(num_workers=recipe.workers, worker_init_fn=_quiet_worker, generator=torch.Generator())
     options |= dict(pin_memory=True) if accelerator.device.type == "cuda" else {}
     options |= dict(prefetch_factor=4) if recipe.workers else {}
-    yield from DataLoader(pairs, batch_sampler=order, **options)
+    try:
+        yield from DataLoader(pairs, batch_sampler=order, **options)
+    except ValueError as error:  # from a worker it comes with the text of its traceback
+        raise ValueError(str(error).strip().rpartition("\nValueError: ")[2]) from error
 
 
 def _set_up(recipe: Recipe, state: dict | None, accelerator) -> tuple[nn.Module, dict, dict]:
@@ -383,7 +397,7 @@ def _set_up(recipe: Recipe, state: dict | None, accelerator) -> tuple[nn.Module,
     return module, dict(zip(optimisers, prepared)), parts
 
 
-def _begin(recipe: Recipe, run: Path, objective: nn.Module, pairs: int, rows: list[dict], done: int, accelerator) -> None:
+def _begin(recipe: Recipe, run: Path, objective: nn.Module, pairs: Repeatable, rows: list[dict], done: int, accelerator) -> None:
     "Write down what is going to be done; of a run that goes on, how it began stays."
     run.mkdir(parents=True, exist_ok=True)
     write_text(run / "recipe.toml", write_recipe(recipe))
@@ -400,7 +414,7 @@ def train(
     run: str | Path,  # folder of the run
     resume: bool = False,  # go on with the run that is there, if there is one
     trackers: tuple[str, ...] = (),  # of accelerate: "tensorboard", "wandb" ...
-) -> nn.Module:  # the network with the average of the weights, in evaluation mode; also in `run/model`
+) -> nn.Module:  # the network with the average of the weights, in evaluation mode; each checkpoint puts it into `run/model`, too
     """Train a stage.
 
     Raises `ValueError` for what can't be trained or resumed, `FloatingPointError` if the loss is no number any more, and on Ctrl-C
@@ -419,15 +433,18 @@ def train(
     module, optimisers, parts = _set_up(recipe, state, accelerator)
     objective, average = parts["objective"], parts["average"]
     done, best = (state["step"], state["best"]) if state else (0, None)
+    if len(set(gather_object([done]))) > 1:
+        raise ValueError(f"The processes found other checkpoints than each other: put {run} on a disk that all machines share.")
     figures = state.get("figures", {}) if state else {}
     if state and recipe.validate != state["recipe"]["validate"]:  # what was measured elsewhere is no match for what will be
         best, figures = None, {}
     rows = [row for row in read_metrics(run) if row["step"] <= done]
     if main:
-        _begin(recipe, run, objective, len(pairs), rows, done, accelerator)
+        _begin(recipe, run, objective, pairs, rows, done, accelerator)
     metrics = open(run / "metrics.jsonl", "a", encoding="utf-8") if main else nullcontext()  # noqa: SIM115
-    anew = dict(tensorboard=dict(purge_step=done + 1)) if done else {}  # or steps after the last checkpoint would be drawn twice
-    accelerator.init_trackers("log", config={name: str(value) for name, value in as_json(recipe).items()}, init_kwargs=anew)
+    options = dict(wandb=dict(name=run.name))
+    options |= dict(tensorboard=dict(purge_step=done + 1)) if done else {}  # or steps after the last checkpoint would be drawn twice
+    accelerator.init_trackers("c2m_blocks", {name: str(value) for name, value in as_json(recipe).items()}, options)
 
     def save(step: int) -> None:
         random = gather_object([_random_state(device)])
@@ -462,7 +479,7 @@ def train(
             measured = bool(recipe.validate) and (step % recipe.validate_every == 0 or step == last)
             kept = step % recipe.save_every == 0 or measured or stop or step == last
             if kept:
-                _check_weights(average, step)
+                _check_weights(objective, step), _check_weights(average, step)
             if measured and main:
                 figures = _validate(accelerator, recipe, average.module, step)
                 row |= figures
@@ -474,6 +491,8 @@ def train(
                 if main:
                     metrics.write(json.dumps(dict(step=step) | {name: float(f"{value:.6g}") for name, value in row.items()}) + "\n")
                     metrics.flush()
+            if kept and main:
+                _publish(recipe, average.module, run / "model", step, figures)
             if kept:
                 save(step)
             if stop and step < last:
@@ -481,7 +500,6 @@ def train(
                 raise KeyboardInterrupt
     trained = average.module.eval()
     if main:
-        _publish(recipe, trained, run / "model", last, figures)
         save_figure(draw_curves(read_metrics(run)), run / "curves.png")
     accelerator.end_training()
     return trained
