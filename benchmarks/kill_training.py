@@ -3,7 +3,8 @@
     python benchmarks/kill_training.py             # 20 kills, some minutes
     python benchmarks/kill_training.py --kills 100 --stage restore
 
-Needs Linux or macOS. The photos are crops of the bundled pair, so that anyone can run it.
+A checkpoint is written at every third step, so that most kills lose some; every tenth is measured. Needs Linux or macOS. The photos are
+crops of the bundled pair, so that anyone can run it. What came out is written to benchmarks/results/kill_training.md.
 """
 
 import os
@@ -18,17 +19,17 @@ from tempfile import TemporaryDirectory
 
 import torch
 from PIL import Image
+from common import machine, results
 from safetensors.torch import load_file
 
 from c2m_blocks.recipes import STAGES
 from c2m_blocks.video_recipes import VIDEO_STAGES
 from c2m_blocks.weights import ASSETS
 
-STEPS = 120
 
-
-def command(stage: str, photos: Path, run: Path) -> list[str]:
-    options = ["--data", photos, "--size", 64, "--batch", 2, "--steps", STEPS, "--save-every", 1, "--workers", 1, "--track", "-o", run]
+def command(stage: str, steps: int, photos: Path, run: Path) -> list[str]:
+    options = ["--data", photos, "--size", 64, "--batch", 2, "--steps", steps, "--save-every", 3, "--workers", 1, "--track", "-o", run]
+    options += ["--validate", photos.parent / "pairs", "--validate-every", 10] if stage in STAGES else []
     options += {"restore-gan": ["--l1-steps", 20], "video": ["--frames", 3, "--flow-frozen", 20]}.get(stage, [])
     return [sys.executable, "-m", "c2m_blocks", "train", stage, *map(str, options)]
 
@@ -39,7 +40,7 @@ def latest(run: Path) -> int:
 
 
 def main(stage: str, kills: int, seed: int) -> None:
-    chance = random.Random(seed)
+    chance, steps = random.Random(seed), 15 * kills
     quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
     with TemporaryDirectory() as folder:
         photos, whole, parts = (Path(folder) / name for name in ("photos", "whole", "parts"))
@@ -47,33 +48,36 @@ def main(stage: str, kills: int, seed: int) -> None:
         for file in sorted((ASSETS / "demo").glob("*.png")):
             for i in range(3):
                 Image.open(file).crop((80 * i, 0, 80 * i + 220, 220)).save(photos / f"{file.stem}_{i}.png")
+            (photos.parent / "pairs").mkdir(exist_ok=True)
+            Image.open(file).crop((0, 0, 128, 128)).save(photos.parent / "pairs" / file.name)
         start = time.perf_counter()
-        subprocess.run(command(stage, photos, whole), check=True, **quiet)
+        subprocess.run(command(stage, steps, photos, whole), check=True, **quiet)
         took, done, at = time.perf_counter() - start, 0, []
         while done < kills:
-            process = subprocess.Popen([*command(stage, photos, parts), "--resume"], **quiet)
+            process = subprocess.Popen([*command(stage, steps, photos, parts), "--resume"], **quiet)
             before = latest(parts)
             # anywhere from the import of torch to some steps after the last checkpoint, so that the run gets on slowly
             moment = chance.uniform(0, min(took / 3, 8))
             try:
                 if process.wait(moment):
                     sys.exit(process.stderr.read().decode())
-                break  # it came to its end
+                break  # it came to its end too soon
             except subprocess.TimeoutExpired:
                 os.kill(process.pid, signal.SIGKILL)
                 process.wait()
             done += 1
             at.append(latest(parts))
             print(f"kill {done:3}: after {moment:5.1f} s, at step {before} -> {at[-1]}", flush=True)
-            if at[-1] >= STEPS - 1:
-                break
-        resumed = subprocess.run([*command(stage, photos, parts), "--resume"], **quiet)
+        resumed = subprocess.run([*command(stage, steps, photos, parts), "--resume"], **quiet)
         if resumed.returncode:
             sys.exit(resumed.stderr.decode())
         a, b = (load_file(run / "model" / "model.safetensors") for run in (whole, parts))
         different = [name for name in a if not torch.equal(a[name], b[name])]
-        print(f"{done} kills of `{stage}`, {STEPS} steps: {'bit-identical' if not different else f'{len(different)} weights differ'}")
-        sys.exit(bool(different) or not done)
+        same = f"{len(different)} weights differ" if different else "bit-identical"
+        text = f"{done} kills of `{stage}` in {steps} steps, a checkpoint at every third, after steps {', '.join(map(str, at))}: {same}"
+        print(text)
+        results("kill_training.md").write_text(f"{machine()}\n\n{text}\n")
+        sys.exit(bool(different) or done < kills)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Does it learn what the paper says it learns? Small networks, trained equally long, three seeds.
 
-    python benchmarks/learning.py --photos PHOTOS --pairs PAIRS --jobs 2     # about two hours on two cores
+    python benchmarks/learning.py --photos PHOTOS --pairs PAIRS --jobs 2     # about four hours on two cores
 
 PHOTOS is a folder to train on, PAIRS one with NAME_input.png and NAME_ref.png to measure on. What is done already is not done again,
 so that it can be cut off and called again. What was measured is written to benchmarks/results/learning.json.
@@ -21,6 +21,7 @@ from common import results
 from torch import nn
 
 from c2m_blocks import aggregation
+from c2m_blocks.contrastive import ContrastiveMatcher
 from c2m_blocks.core import read_image
 from c2m_blocks.data import BANDS, SyntheticPairs, controlled_view, folder_pairs, random_view
 from c2m_blocks.metrics import psnr
@@ -28,6 +29,7 @@ from c2m_blocks.recipes import Restore, Student, Teacher, matching_error
 from c2m_blocks.resample import bicubic_pil
 from c2m_blocks.restoration import RefSRNet
 from c2m_blocks.training import read_metrics, train
+from c2m_blocks.weights import load_matcher
 
 SEEDS = (0, 1, 2)
 MATCHER, RESTORER = dict(steps=400, size=128, batch=8, workers=0), dict(steps=600, size=96, batch=4, workers=0)
@@ -35,6 +37,11 @@ MATCHER, RESTORER = dict(steps=400, size=128, batch=8, workers=0), dict(steps=60
 ARMS = {
     "matcher": ("untrained", "teacher", "student alone", "student with teacher", "margin alone", "margin with teacher"),
     "restorer": ("full", "untrained matcher", "patch swap", "no gate"),
+    # with the bundled matcher: why what the restorers above show is so
+    "bundled": (
+        "aggregation, whole cells", "patch swap, whole cells", "aggregation, to the pixel", "patch swap, to the pixel",
+        "gate, never unrelated", "no gate, never unrelated",
+    ),
 }
 
 
@@ -53,13 +60,26 @@ def train_and_measure(kind: str, arm: str, seed: int, photos: Path, pairs: Path,
             return dict(figures=matchers_figures(recipe.matcher(), pairs, sharp), curve=[])
         figures = matchers_figures(train(recipe, run, resume=True), pairs, sharp)
     else:
-        if arm == "no gate":
+        if "no gate" in arm:
             aggregation.trust = torch.ones_like
-        known = "untrained" if arm == "untrained matcher" else matcher("student with teacher")
-        recipe = Restore.preset("c2m-tiny", **shared, **RESTORER | dict(matcher=known, swap=arm == "patch swap"))
+        if kind == "bundled":
+            own = dict(start=untrained_restorer(runs / f"start, {arm}, {seed}", "whole cells" in arm, seed))
+            own |= dict(unrelated=0.0) if "never unrelated" in arm else {}
+        else:
+            own = dict(matcher="untrained" if arm == "untrained matcher" else matcher("student with teacher"))
+        recipe = Restore.preset("c2m-tiny", **shared, **RESTORER, **own, swap="patch swap" in arm)
         figures = restorers_figures(train(recipe, run, resume=True), pairs)
-    loss = "l1" if kind == "restorer" else "margin" if "margin" in arm else "volume"
+    loss = "l1" if kind != "matcher" else "margin" if "margin" in arm else "volume"
     return dict(figures=figures, curve=[(row["step"], row[loss]) for row in read_metrics(run)])
+
+
+def untrained_restorer(folder: Path, whole_cells: bool, seed: int) -> str:
+    "The folder of a new network with the bundled matcher, whose matches are right to the pixel or to a cell of four."
+    torch.manual_seed(seed)
+    matcher = ContrastiveMatcher(**dict(phases=1, refine=0) if whole_cells else dict(phases=2, refine=1), pad=True)
+    matcher.load_state_dict(load_matcher("c2m-tiny").state_dict())
+    RefSRNet(**RefSRNet.preset("c2m-tiny").config | dict(matcher=matcher)).save_pretrained(folder)
+    return str(folder)
 
 
 def views() -> dict[str, partial]:
@@ -113,8 +133,9 @@ def main(args) -> None:
             print(", ".join(map(str, what)), flush=True)
 
     with ThreadPoolExecutor(args.jobs) as pool:
-        for part in (("matcher", ARMS["matcher"][:3]), ("matcher", ARMS["matcher"][3:]), ("restorer", ARMS["restorer"])):
-            list(pool.map(call, [(part[0], arm, seed) for seed in SEEDS for arm in part[1]]))
+        matchers = ARMS["matcher"]
+        for kind, arms in (("matcher", matchers[:3]), ("matcher", matchers[3:]), *list(ARMS.items())[1:]):
+            list(pool.map(call, [(kind, arm, seed) for seed in SEEDS for arm in arms]))
     measured = [
         dict(kind=kind, arm=arm, seed=seed, **json.loads(file(kind, arm, seed).read_text()))
         for kind, arms in ARMS.items() for arm in arms for seed in SEEDS
