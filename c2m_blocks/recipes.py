@@ -62,7 +62,7 @@ class Recipe:
     cosine: bool = False  # it goes to zero along half a cosine
     clip: float = 0.0  # longest gradient; 0: any
     ema: float = 0.999  # memory of the average of the weights, which is what is published
-    precision: str = "no"  # mixed precision: "bf16" or "fp16"; "no": float32 throughout
+    precision: str = "no"  # mixed precision: "bf16", which pays where the processor multiplies it, or "fp16"; "no": float32
     workers: int = 2  # processes that make pairs
     seed: int = 0  # of all chance
     save_every: int = 500  # steps between checkpoints
