@@ -736,6 +736,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'c2m_blocks.training._interrupt': ('training.html#_interrupt', 'c2m_blocks/training.py'),
                                      'c2m_blocks.training._moved': ('training.html#_moved', 'c2m_blocks/training.py'),
                                      'c2m_blocks.training._names': ('training.html#_names', 'c2m_blocks/training.py'),
+                                     'c2m_blocks.training._no_room': ('training.html#_no_room', 'c2m_blocks/training.py'),
                                      'c2m_blocks.training._publish': ('training.html#_publish', 'c2m_blocks/training.py'),
                                      'c2m_blocks.training._quiet_worker': ('training.html#_quiet_worker', 'c2m_blocks/training.py'),
                                      'c2m_blocks.training._random_state': ('training.html#_random_state', 'c2m_blocks/training.py'),

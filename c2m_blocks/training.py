@@ -84,8 +84,7 @@ def save_checkpoint(
             file.flush()
             os.fsync(file.fileno())
     except ValueError as error:
-        told = str(error).partition(":")[0]
-        raise ValueError(f"{told}: make room, then go on from the checkpoint before it with --resume (resume=True).") from error
+        raise _no_room(error) from error
     known = [(int(file.stem), file) for file in _checkpoints(folder)]
     latest = [number for number, _ in known if number <= step][-keep:]
     for number, file in known:
@@ -93,6 +92,12 @@ def save_checkpoint(
             file.unlink()
     for part in folder.glob(".*.pt"):  # of a process that was killed while it wrote
         part.unlink()
+
+
+def _no_room(error: ValueError) -> ValueError:
+    "What could not be written, and what to do then."
+    told = str(error).partition(":")[0]
+    return ValueError(f"{told}: make room, then go on from the checkpoint before it with --resume (resume=True).")
 
 
 def _checkpoints(folder: Path) -> list[Path]:
@@ -344,9 +349,13 @@ def _publish(recipe: Recipe, network: nn.Module, folder: Path, step: int, figure
     part = folder.with_suffix(".part")
     rmtree(part, ignore_errors=True)
     part.mkdir()
-    recipe.save(network, part)
     about = json.loads((folder.parent / "run.json").read_text(encoding="utf-8"))
-    write_text(part / "README.md", model_card(network, describe_training(about, step, figures)))
+    try:
+        recipe.save(network, part)
+        write_text(part / "README.md", model_card(network, describe_training(about, step, figures)))
+    except ValueError as error:
+        rmtree(part)
+        raise _no_room(error) from error
     rmtree(folder, ignore_errors=True)
     part.rename(folder)
 
@@ -449,6 +458,7 @@ def train(
     def save(step: int) -> None:
         random = gather_object([_random_state(device)])
         if main:
+            _publish(recipe, average.module, run / "model", step, figures)
             values = dict(step=step, stage=recipe.stage, recipe=as_json(recipe), pairs=len(pairs), names=_names(pairs))
             values |= dict(best=best, figures=figures, random=random) | {name: part.state_dict() for name, part in parts.items()}
             save_checkpoint(values, run / "checkpoints", step, recipe.keep, best and best["step"])
@@ -491,8 +501,6 @@ def train(
                 if main:
                     metrics.write(json.dumps(dict(step=step) | {name: float(f"{value:.6g}") for name, value in row.items()}) + "\n")
                     metrics.flush()
-            if kept and main:
-                _publish(recipe, average.module, run / "model", step, figures)
             if kept:
                 save(step)
             if stop and step < last:

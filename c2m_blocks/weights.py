@@ -20,7 +20,7 @@ import torch
 from fastcore.basics import patch
 from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin, hf_hub_download
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from .aggregation import DynamicAggregation, PatchSwap
@@ -65,8 +65,8 @@ BUNDLED = ("c2m-tiny", "c2m-video-tiny")
 
 def _save(module: nn.Module, parts: dict, folder: Path) -> None:
     "Weights, and how to make the parts that have them, as two files, each whole or not at all."
-    with atomically(folder / "model.safetensors") as part:  # and with the usual rights: what `save_file` leaves is for the owner alone
-        save_file({k: v.contiguous() for k, v in module.state_dict().items()}, part)
+    with atomically(folder / "model.safetensors") as part:
+        part.write_bytes(save({k: v.contiguous() for k, v in module.state_dict().items()}))  # `save_file` would not tell of a full disk
     write_text(folder / "config.json", json.dumps({name: _describe(value) for name, value in parts.items()}, indent=2) + "\n")
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -196,20 +197,33 @@ def test_unusable_photos_are_left_out_and_named(photos, caplog):
     assert "2 of 8 pictures are left out: small.jpg (20 x 300 pixels), torn.png (can't be read)" in caplog.text
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(tmp_path):
-    state = dict(step=1, recipe={}, objective={}, average={"x": torch.zeros(100_000)})
-    save_checkpoint(state, tmp_path, 1, keep=3)
+@contextmanager
+def full_disk():
+    "No file gets larger than 10 kB."
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limit[1]))
     try:
-        with pytest.raises(ValueError, match="0000002.pt could not be written"):
-            save_checkpoint(dict(state, step=2), tmp_path, 2, keep=3)
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         signal.signal(signal.SIGXFSZ, before)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path):
+    state = dict(step=1, recipe={}, objective={}, average={"x": torch.zeros(100_000)})
+    save_checkpoint(state, tmp_path, 1, keep=3)
+    with full_disk(), pytest.raises(ValueError, match="0000002.pt could not be written .*: make room"):
+        save_checkpoint(dict(state, step=2), tmp_path, 2, keep=3)
     assert [file.name for file in tmp_path.iterdir()] == ["0000001.pt"]
     assert load_checkpoint(tmp_path)["step"] == 1
+
+
+def test_a_full_disk_leaves_no_half_of_a_network(photos, tmp_path):
+    recipe = Student.preset("c2m-tiny", data=str(photos), steps=1, **SMALL)
+    with full_disk(), pytest.raises(ValueError, match="model.safetensors could not be written .*: make room"):
+        train(recipe, tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {"recipe.toml", "run.json", "metrics.jsonl"}
 
 
 @pytest.mark.parametrize(
