@@ -37,11 +37,8 @@ MATCHER, RESTORER = dict(steps=400, size=128, batch=8, workers=0), dict(steps=60
 ARMS = {
     "matcher": ("untrained", "teacher", "student alone", "student with teacher", "margin alone", "margin with teacher"),
     "restorer": ("full", "untrained matcher", "patch swap", "no gate"),
-    # with the bundled matcher: why what the restorers above show is so
-    "bundled": (
-        "aggregation, whole cells", "patch swap, whole cells", "aggregation, to the pixel", "patch swap, to the pixel",
-        "no gate, never unrelated",
-    ),
+    # the bundled matcher without its last step, refinement to the pixel: why aggregation is no better than swapping
+    "whole cells": ("aggregation, whole cells", "patch swap, whole cells"),
 }
 
 
@@ -60,26 +57,46 @@ def train_and_measure(kind: str, arm: str, seed: int, photos: Path, pairs: Path,
             return dict(figures=matchers_figures(recipe.matcher(), pairs, sharp), curve=[])
         figures = matchers_figures(train(recipe, run, resume=True), pairs, sharp)
     else:
-        if "no gate" in arm:
+        if arm == "no gate":
             aggregation.trust = torch.ones_like
-        if kind == "bundled":
-            own = dict(start=untrained_restorer(runs / f"start, {arm}, {seed}", "whole cells" in arm, seed))
-            own |= dict(unrelated=0.0) if "never unrelated" in arm else {}
+        if kind == "whole cells":
+            own = dict(start=untrained_restorer(runs / f"start, {arm}, {seed}", seed))
         else:
             own = dict(matcher="untrained" if arm == "untrained matcher" else matcher("student with teacher"))
         recipe = Restore.preset("c2m-tiny", **shared, **RESTORER, **own, swap="patch swap" in arm)
-        figures = restorers_figures(train(recipe, run, resume=True), pairs)
+        net = train(recipe, run, resume=True)
+        figures = restorers_figures(net, pairs) | ({} if recipe.swap else offset_sizes(net, pairs))
     loss = "l1" if kind != "matcher" else "margin" if "margin" in arm else "volume"
     return dict(figures=figures, curve=[(row["step"], row[loss]) for row in read_metrics(run)])
 
 
-def untrained_restorer(folder: Path, whole_cells: bool, seed: int) -> str:
-    "The folder of a new network with the bundled matcher, whose matches are right to the pixel or to a cell of four."
+def untrained_restorer(folder: Path, seed: int) -> str:
+    "The folder of a new network with the bundled matcher, whose matches are whole cells of four pixels."
     torch.manual_seed(seed)
-    matcher = ContrastiveMatcher(**dict(phases=1, refine=0) if whole_cells else dict(phases=2, refine=1), pad=True)
+    matcher = ContrastiveMatcher(phases=1, refine=0, pad=True)
     matcher.load_state_dict(load_matcher("c2m-tiny").state_dict())
     RefSRNet(**RefSRNet.preset("c2m-tiny").config | dict(matcher=matcher)).save_pretrained(folder)
     return str(folder)
+
+
+def offset_sizes(net: RefSRNet, pairs: Path) -> dict:
+    "How far the offsets of each scale have gone from zero, mean over all taps, pixels of the scale."
+    sizes = [[] for _ in net.stages]
+
+    def seen(look: nn.Module, args: tuple, guide: torch.Tensor) -> None:
+        scale = next(i for i, stage in enumerate(net.stages) if stage.aggregator.look is look)
+        block = net.stages[scale].aggregator
+        predicted = block.offset_modulation(guide)[:, : 2 * block.groups * block.kernel_size**2]  # the rest is modulation
+        sizes[scale].append(predicted.abs().mean().item())
+
+    hooks = [stage.aggregator.look.register_forward_hook(seen) for stage in net.stages]
+    with torch.inference_mode():
+        for hr, ref in folder_pairs(pairs).values():
+            hr = read_image(hr)
+            net(bicubic_pil(hr[..., : hr.shape[-2] // 4 * 4, : hr.shape[-1] // 4 * 4], 0.25), read_image(ref))
+    for hook in hooks:
+        hook.remove()
+    return {f"offset, 1/{2**k}": float(np.mean(of)) for k, of in zip((2, 1, 0), sizes)}
 
 
 def views() -> dict[str, partial]:
