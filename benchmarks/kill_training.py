@@ -50,14 +50,19 @@ def main(stage: str, kills: int, seed: int) -> None:
                 Image.open(file).crop((80 * i, 0, 80 * i + 220, 220)).save(photos / f"{file.stem}_{i}.png")
             (photos.parent / "pairs").mkdir(exist_ok=True)
             Image.open(file).crop((0, 0, 128, 128)).save(photos.parent / "pairs" / file.name)
-        start = time.perf_counter()
-        subprocess.run(command(stage, steps, photos, whole), check=True, **quiet)
-        took, done, at = time.perf_counter() - start, 0, []
+        start, done, at = time.perf_counter(), 0, []
+        process = subprocess.Popen(command(stage, steps, photos, whole), **quiet)
+        while process.poll() is None and not latest(whole):
+            time.sleep(0.02)
+        began = time.perf_counter() - start  # the import of torch, and three steps
+        if process.wait():
+            sys.exit(process.stderr.read().decode())
+        took = time.perf_counter() - start
         while done < kills:
             process = subprocess.Popen([*command(stage, steps, photos, parts), "--resume"], **quiet)
             before = latest(parts)
-            # anywhere from the import of torch to some steps after the last checkpoint, so that the run gets on slowly
-            moment = chance.uniform(0, min(took / 3, 8))
+            # anywhere from the import of torch to some steps after the last checkpoint, so that it does not end before the last kill
+            moment = chance.uniform(0, began + 1.6 * (took - began) / kills)
             try:
                 if process.wait(moment):
                     sys.exit(process.stderr.read().decode())
