@@ -292,6 +292,7 @@ def _averaged(decay: float):
     return torch.no_grad()(update)
 
 # %% ../nbs/34_training.ipynb #8a45683d
+_LOWER = "start another run with a lower lr, from this one's model if it got to one"
 LOG_EVERY = 10  # steps between lines of metrics.jsonl: dense enough for a curve, and small after a million steps
 
 
@@ -309,7 +310,7 @@ def _take_turn(accelerator, module: nn.Module, optimiser, given: list[dict], ste
                 names = ", ".join(batch["name"])
                 raise FloatingPointError(
                     f"The loss is {mean['total']} at step {step + 1}, on the batch of {names}: "
-                    "look at these pictures, or start another run with a lower lr, from this one's model if it got to one."
+                    f"look at these pictures, or {_LOWER}."
                 )
             accelerator.backward(losses["total"] / len(given))
         total = {name: total.get(name, 0) + value / len(given) for name, value in mean.items()}
@@ -324,8 +325,7 @@ def _check_weights(module: nn.Module, step: int) -> None:
     for name, x in module.named_parameters():
         if not x.isfinite().all():
             name = name.removeprefix("trained.").removeprefix("module.")
-            remedy = "start another run with a lower lr, from this one's model if it got to one"
-            raise FloatingPointError(f"{name} holds NaN or infinite values after step {step}: {remedy}.")
+            raise FloatingPointError(f"{name} holds NaN or infinite values after step {step}: {_LOWER}.")
 
 
 def _moved(batch: dict, device: torch.device) -> dict:
