@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from c2m_blocks import ContrastiveMatcher, Matches, VGGFeatures, aee, match_patches, psnr, read_image
 from c2m_blocks.data import folder_pairs
 from c2m_blocks.resample import bicubic_pil
-from c2m_blocks.weights import ASSETS, RefSRNet
+from c2m_blocks.restoration import RefSRNet
+from c2m_blocks.pretrained import ASSETS
 
 SIZES = [(80, 80), (125, 83), (180, 180), (180, 320), (256, 256), (360, 360), (512, 512)]
 EXACT = 180 * 320  # the largest grid that is searched exactly

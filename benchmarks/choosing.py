@@ -19,7 +19,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from c2m_blocks import choosing, evaluation
-from c2m_blocks.choosing import SCALE, WEIGHT, Candidate, choose_pairs, photo_vector
+from c2m_blocks.choosing import _SCALE, _WEIGHT, Candidate, choose_pairs, photo_vector
 from c2m_blocks.data import SyntheticPairs, find_photos, folder_pairs, recolour
 from c2m_blocks.weights import load_matcher
 
@@ -175,7 +175,7 @@ if __name__ == "__main__":
         seen = [(picture, max(picture.size)) for picture in true]
         found = verdicts(case, dict(zip(pairs, queries)), both, [*seen, *of_album], own, judge, SHORTLIST)
         rows.append([f"and the album; {case}", SHORTLIST, *found])
-    text += [f"Useful is a weight of {WEIGHT} and a scale of {SCALE} or more.", table(header, rows)]
+    text += [f"Useful is a weight of {_WEIGHT} and a scale of {_SCALE} or more.", table(header, rows)]
 
     header = f"{MADE} synthetic pairs | own reference is useful | that of another photo | error of the scale, median | above a tenth"
     text.append(table(header, [["turned, zoomed, tilted, recoloured", *made(args.photos, judge)]]))

@@ -18,13 +18,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from PIL import Image
 from common import machine, results
+from PIL import Image
 from safetensors.torch import load_file
 
 from c2m_blocks.recipes import STAGES
 from c2m_blocks.video_recipes import VIDEO_STAGES
-from c2m_blocks.weights import ASSETS
+from c2m_blocks.pretrained import ASSETS
 
 
 def command(stage: str, steps: int, photos: Path, run: Path) -> list[str]:

@@ -23,9 +23,11 @@ from torch import nn
 from c2m_blocks import aggregation
 from c2m_blocks.contrastive import ContrastiveMatcher
 from c2m_blocks.core import read_image
-from c2m_blocks.data import BANDS, SyntheticPairs, controlled_view, folder_pairs, random_view
+from c2m_blocks.data import SyntheticPairs, folder_pairs
+from c2m_blocks.geometry import BANDS, controlled_view, random_view
 from c2m_blocks.metrics import psnr
-from c2m_blocks.recipes import Restore, Student, Teacher, matching_error
+from c2m_blocks.objectives import matching_error
+from c2m_blocks.recipes import Restore, Student, Teacher
 from c2m_blocks.resample import bicubic_pil
 from c2m_blocks.restoration import RefSRNet
 from c2m_blocks.training import read_metrics, train
@@ -58,7 +60,7 @@ def train_and_measure(kind: str, arm: str, seed: int, photos: Path, pairs: Path,
         figures = matchers_figures(train(recipe, run, resume=True), pairs, sharp)
     else:
         if arm == "no gate":
-            aggregation.trust = torch.ones_like
+            aggregation.coherence_gate = torch.ones_like
         if kind == "whole cells":
             own = dict(start=untrained_restorer(runs / f"start, {arm}, {seed}", seed))
         else:
@@ -73,7 +75,7 @@ def train_and_measure(kind: str, arm: str, seed: int, photos: Path, pairs: Path,
 def untrained_restorer(folder: Path, seed: int) -> str:
     "The folder of a new network with the bundled matcher, whose matches are whole cells of four pixels."
     torch.manual_seed(seed)
-    matcher = ContrastiveMatcher(phases=1, refine=0, pad=True)
+    matcher = ContrastiveMatcher(shifts_per_cell=1, refine_radius=0, pad=True)
     matcher.load_state_dict(load_matcher("c2m-tiny").state_dict())
     RefSRNet(**RefSRNet.preset("c2m-tiny").config | dict(matcher=matcher)).save_pretrained(folder)
     return str(folder)
@@ -83,13 +85,13 @@ def offset_sizes(net: RefSRNet, pairs: Path) -> dict:
     "How far the offsets of each scale have gone from zero, mean over all taps, pixels of the scale."
     sizes = [[] for _ in net.stages]
 
-    def seen(look: nn.Module, args: tuple, guide: torch.Tensor) -> None:
-        scale = next(i for i, stage in enumerate(net.stages) if stage.aggregator.look is look)
+    def seen(guide_net: nn.Module, args: tuple, guide: torch.Tensor) -> None:
+        scale = next(i for i, stage in enumerate(net.stages) if stage.aggregator.guide_net is guide_net)
         block = net.stages[scale].aggregator
         predicted = block.offset_modulation(guide)[:, : 2 * block.groups * block.kernel_size**2]  # the rest is modulation
         sizes[scale].append(predicted.abs().mean().item())
 
-    hooks = [stage.aggregator.look.register_forward_hook(seen) for stage in net.stages]
+    hooks = [stage.aggregator.guide_net.register_forward_hook(seen) for stage in net.stages]
     with torch.inference_mode():
         for hr, ref in folder_pairs(pairs).values():
             hr = read_image(hr)

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from common import results, table
 
-from c2m_blocks.benchmarks import pairs
-from c2m_blocks.evaluation import Benchmark, Protocol, difference, evaluate
+from c2m_blocks.comparison import difference
+from c2m_blocks.evaluation import evaluate
+from c2m_blocks.protocols import EvalSet, EvalProtocol
+from c2m_blocks.testsets import pairs
 
 APART = 7  # pairs further on in the list lies the reference that shows something else
 
@@ -21,11 +23,11 @@ def main(folder: Path, model: str, runs: Path) -> str:
     "Each pair in a line, the means, and what the references are worth."
     own = pairs(folder)
     others = [replace(entry, refs=own[(i + APART) % len(own)].refs) for i, entry in enumerate(own)]
-    first = Protocol()
+    first = EvalProtocol()
     given = {"none": (own, replace(first, refs="none")), "own": (own, first), "another": (others, first)}
-    measured = {"bicubic": evaluate("bicubic", Benchmark(*given["none"]), runs / "bicubic", "pairs")}
+    measured = {"bicubic": evaluate("bicubic", EvalSet(*given["none"]), runs / "bicubic", "pairs")}
     for name, how in given.items():
-        measured[name] = evaluate(model, Benchmark(*how), runs / name, "pairs")
+        measured[name] = evaluate(model, EvalSet(*how), runs / name, "pairs")
     names, columns = [entry.name.replace("_", " ") for entry in own], [one["rows"] for one in measured.values()]
     figures = [[name, *(f"{row['psnr']:.2f}" for row in rows)] for name, *rows in zip(names, *columns)]
     means = ["**mean**", *(f"**{one['mean']['psnr']:.3f}**" for one in measured.values())]

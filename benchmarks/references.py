@@ -15,7 +15,7 @@ from common import results, table
 from c2m_blocks import psnr, read_image
 from c2m_blocks.data import folder_pairs
 from c2m_blocks.resample import bicubic_pil
-from c2m_blocks.weights import RefSRNet
+from c2m_blocks.restoration import RefSRNet
 
 COUNT = 12  # pairs, spread over the folder
 

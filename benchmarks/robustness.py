@@ -14,7 +14,7 @@ from common import machine, results
 from c2m_blocks.data import find_photos
 from c2m_blocks.restoration import RefSRNet
 from c2m_blocks.robustness import robustness
-from c2m_blocks.tables import as_markdown, joined, write_table
+from c2m_blocks.tables import as_markdown, concat_tables, write_table
 
 SEEDS = (0, 1, 2)  # of the matchers that are not trained
 
@@ -35,6 +35,6 @@ if __name__ == "__main__":
     photos = find_photos(args.photos, args.size)
     networks = {"c2m-tiny": RefSRNet.from_pretrained("c2m-tiny")}
     networks |= {f"untrained matcher, seed {seed}": with_untrained_matcher(seed) for seed in SEEDS}
-    rows = joined({name: robustness(net, photos, args.size) for name, net in networks.items()})
+    rows = concat_tables({name: robustness(net, photos, args.size) for name, net in networks.items()})
     write_table(rows, results("robustness.json"))
     print(machine(), as_markdown(rows, [name for name in rows[0] if name != "pairs"]), sep="\n\n")

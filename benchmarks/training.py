@@ -30,7 +30,7 @@ def steps(recipe: Recipe, channels_last: bool):
     optimisers = {turn: torch.optim.Adam(groups) for turn, groups in objective.groups(recipe.lr).items()}
 
     def step() -> None:
-        for turn in objective.turns(recipe.steps - 1):
+        for turn in objective.active_optimizers(recipe.steps - 1):
             with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
                 losses, made = objective(batch, recipe.steps - 1, turn)
             batch.update(made)

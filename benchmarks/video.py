@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from common import extra_memory, machine, resident, results, seconds, table
 
-from c2m_blocks.clips import wander
 from c2m_blocks.core import read_image
-from c2m_blocks.data import _cut
+from c2m_blocks.data import cut_view
 from c2m_blocks.resample import bicubic_pil
-from c2m_blocks.video import RENEWED, WINDOW, RefBasicVSR
-from c2m_blocks.weights import ASSETS
+from c2m_blocks.video import _RENEWED, WINDOW, RefBasicVSR
+from c2m_blocks.video_data import wander
+from c2m_blocks.pretrained import ASSETS
 
 SHORT, LONG = 1, 4  # frames
 
@@ -35,7 +35,7 @@ def moving_clip(count: int, h: int, w: int) -> tuple[list[torch.Tensor], torch.T
     size, rng = 4 * max(h, w), np.random.default_rng(3)
     middle = np.array(picture.shape[1::-1]) / 2
     shrink = min(picture.shape[:2]) / size
-    pictures = [torch.from_numpy(_cut(picture, view, shrink, middle, size)).permute(2, 0, 1) for view in wander(rng, size, count + 1)]
+    pictures = [torch.from_numpy(cut_view(picture, view, shrink, middle, size)).permute(2, 0, 1) for view in wander(rng, size, count + 1)]
     frames = [picture[None, :, : 4 * h, : 4 * w] for picture in pictures]
     return [bicubic_pil(frame, 0.25) for frame in frames[1:]], frames[0].contiguous()
 
@@ -151,9 +151,9 @@ def main():
     shares = [[part, *(f"{spent.get(part, 0):.0%}" for spent in parts.values())] for part in known]
     text += "\n\nWhere the time goes:\n\n" + table("part | " + " | ".join(parts), shares)
     if {"propagate", "coarse"} <= times.keys():
-        carried, searched = min(times["propagate"]), min(times["coarse"])
-        mean = carried + (searched - carried) / RENEWED
-        text += f"\n\nWith every {RENEWED}th frame searched anew, `propagate` takes {mean:.2f} s a frame."
+        warp_matches, searched = min(times["propagate"]), min(times["coarse"])
+        mean = warp_matches + (searched - warp_matches) / _RENEWED
+        text += f"\n\nWith every {_RENEWED}th frame searched anew, `propagate` takes {mean:.2f} s a frame."
     results(f"video_{args.network}.md").write_text(text + "\n")
     print(text)
 

@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from common import machine, results, table
 
-from c2m_blocks.clips import FILM_FILES
-from c2m_blocks.evaluation import Protocol
-from c2m_blocks.frames import read_clip
+from c2m_blocks.clip_reading import read_clip
+from c2m_blocks.protocols import EvalProtocol
+from c2m_blocks.video_data import _FILM_FILES
 from c2m_blocks.video_evaluation import measure_clip
 from c2m_blocks.weights import load_network
 
-PROTOCOL = Protocol(bicubic="pil", border=0)
+PROTOCOL = EvalProtocol(bicubic="pil", border=0)
 
 
 def read_frames(file: Path, count: int) -> list[torch.Tensor]:
@@ -53,7 +53,7 @@ def main():
     parser.add_argument("--picture", default="c2m-tiny", help="network for pictures (default: %(default)s)")
     parser.add_argument("--search", help="of the network for clips: propagate")
     args = parser.parse_args()
-    films = {file.stem: read_frames(file, args.frames) for file in sorted(args.clips.iterdir()) if file.suffix.lower() in FILM_FILES}
+    films = {file.stem: read_frames(file, args.frames) for file in sorted(args.clips.iterdir()) if file.suffix.lower() in _FILM_FILES}
     video, picture = load_network(args.video), load_network(args.picture)
     picture.matcher.search = video.matcher.search = "coarse"  # which loses nothing to speak of
     names, flow = list(films), remembered(video.flow)

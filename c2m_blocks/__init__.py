@@ -3,23 +3,17 @@
 from importlib.metadata import version
 
 from c2m_blocks.aggregation import DynamicAggregation, PatchSwap
-from c2m_blocks.contrastive import ContrastiveMatcher, TripletMarginLoss
+from c2m_blocks.contrastive import ContrastiveMatcher
 from c2m_blocks.core import read_image, write_image
-from c2m_blocks.distillation import CorrelationDistiller
 from c2m_blocks.features import DescriptorEncoder, TextureEncoder, VGGFeatures
 from c2m_blocks.flow import FlowMatcher, SPyNet, flow_warp
-from c2m_blocks.losses import (
-    Discriminator,
-    PerceptualLoss,
-    adversarial_loss,
-    charbonnier,
-    discriminator_loss,
-)
-from c2m_blocks.matching import Matches
+from c2m_blocks.losses import Discriminator, PerceptualLoss, adversarial_loss, charbonnier, discriminator_loss
+from c2m_blocks.matches import Matches
+from c2m_blocks.matching import match_patches
+from c2m_blocks.matching_losses import CorrelationDistiller, TripletMarginLoss
 from c2m_blocks.metrics import aee, psnr, ssim
 from c2m_blocks.resample import bicubic, bicubic_pil, rgb_to_y
 from c2m_blocks.restoration import RefSRNet
-from c2m_blocks.search import match_patches
 from c2m_blocks.video import BasicVSR, RefBasicVSR
 from c2m_blocks.weights import load_network, read_checkpoint
 

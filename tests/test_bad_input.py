@@ -3,7 +3,7 @@
 import errno
 import os
 import resource
-import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -148,7 +148,7 @@ def test_read_only_folder(folder, capsys, monkeypatch, when):
     if when == "before":
         monkeypatch.setattr(os, "access", lambda path, mode: False)
     else:  # the disk became read-only while we were at work
-        monkeypatch.setattr(tempfile, "mkstemp", refuse)
+        monkeypatch.setattr(Path, "touch", refuse)
     before = tree(folder)
     is_told(*in_process(capsys, "upscale", folder / "lr.png", "--no-ref"), "can't be written to")
     assert tree(folder) == before

@@ -8,8 +8,9 @@ from PIL import Image, ImageOps
 from c2m_blocks.choosing import Candidate, choose_pairs, photo_vector, rank_references, write_candidates, write_set
 from c2m_blocks.core import read_image
 from c2m_blocks.data import listed_pairs
+from c2m_blocks.pretrained import ASSETS
 from c2m_blocks.resample import bicubic_pil
-from c2m_blocks.weights import ASSETS, load_matcher
+from c2m_blocks.weights import load_matcher
 
 INPUT, REF = ASSETS / "demo" / "rock_leaves_input.png", ASSETS / "demo" / "rock_leaves_ref.png"
 OTHERS = sorted((Path(__file__).parent / "data" / "photos").glob("budgie_*.jpg"))
@@ -69,7 +70,7 @@ def test_pairs_of_one_name_from_two_folders(matcher, tmp_path):
         for kind, source in (("1", INPUT), ("2", REF)):
             with Image.open(source) as image:
                 (ImageOps.mirror(image) if mirrored else image).save(tmp_path / name / f"{kind}.png")
-    pairs = choose_pairs(sorted(tmp_path.rglob("*.png")), matcher, most=1)
+    pairs = choose_pairs(sorted(tmp_path.rglob("*.png")), matcher, max_refs=1)
     assert {photo: found[0].path.parent for photo, found in pairs.items()} == {photo: photo.parent for photo in pairs} and len(pairs) == 4
     write_candidates(pairs, tmp_path / "pairs.csv")
     assert write_set(tmp_path / "pairs.csv", tmp_path / "set") == 4

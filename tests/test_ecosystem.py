@@ -38,17 +38,18 @@ from c2m_blocks import (
     flow_warp,
     load_network,
     match_patches,
+    pretrained,
     psnr,
     rgb_to_y,
     ssim,
-    weights,
 )
 from c2m_blocks.export import export_encoder, export_matcher, export_restorer, write_onnx
+from c2m_blocks.pretrained import ASSETS
 from c2m_blocks.recipes import Student
 from c2m_blocks.training import read_metrics, train
-from c2m_blocks.video import BranchFusion, carried
+from c2m_blocks.video import BranchFusion, warp_matches
 from c2m_blocks.video_recipes import Flow
-from c2m_blocks.weights import ASSETS, load_flow, load_matcher, save_flow, save_matcher
+from c2m_blocks.weights import load_flow, load_matcher, save_flow, save_matcher
 
 ROOT = Path(__file__).parents[1]
 DEMO = ASSETS / "demo"
@@ -80,7 +81,7 @@ BLOCKS = {
     "match_patches": (lambda: match_patches, *MAPS),
     "match_patches, coarse": (lambda: lambda a, b: match_patches(a, [b, b], search="coarse"), *MAPS),
     "ContrastiveMatcher": (ContrastiveMatcher, LR, REF),
-    "ContrastiveMatcher, refined": (lambda: ContrastiveMatcher(phases=2, refine=1, pad=True), LR, [REF, HR]),
+    "ContrastiveMatcher, refined": (lambda: ContrastiveMatcher(shifts_per_cell=2, refine_radius=1, pad=True), LR, [REF, HR]),
     "FlowMatcher": (lambda: FlowMatcher(SPyNet(3, 4)), LR, REF),
     "DynamicAggregation": (lambda: DynamicAggregation(8, 8), MAPS[1], MAPS[0], MATCHES),
     "DynamicAggregation, one tap": (lambda: DynamicAggregation(8, 8, kernel_size=1), MAPS[1], MAPS[0], MATCHES),
@@ -92,7 +93,7 @@ BLOCKS = {
     "SPyNet": (lambda: SPyNet(3, 4), HR, HR.flip(2)),
     "flow_warp": (lambda: flow_warp, MAPS[0], FLOW),
     "BranchFusion": (lambda: BranchFusion(8, 2), MAPS[0], [MAPS[0], None]),
-    "carried": (lambda: carried, few_matches(), FLOW[..., :10, :12]),
+    "carried": (lambda: warp_matches, few_matches(), FLOW[..., :10, :12]),
     "BasicVSR": (lambda: BasicVSR(SPyNet(3, 4), channels=(8, 8, 8), blocks=(1, 1, 0)), LR[None].repeat(1, 2, 1, 1, 1)),
     "RefBasicVSR": (lambda: RefBasicVSR.from_pretrained("c2m-video-tiny"), LR[None].repeat(1, 2, 1, 1, 1), REF),
     "charbonnier": (lambda: charbonnier, HR, HR.flip(2)),
@@ -137,7 +138,7 @@ def test_gradients_of_a_compiled_aggregation(kernel_size):
 def small_net(**options) -> RefSRNet:
     torch.manual_seed(0)
     aggregators = [DynamicAggregation(8, 8, groups=2, kernel_size=k, **options) for k in (3, 1, 1)]
-    matcher = ContrastiveMatcher(DescriptorEncoder(8, 8), phases=1, refine=0, pad=True)
+    matcher = ContrastiveMatcher(DescriptorEncoder(8, 8), shifts_per_cell=1, refine_radius=0, pad=True)
     return RefSRNet(matcher, TextureEncoder((8, 8, 8)), aggregators, (8, 8, 8), (1, 1, 1, 1)).eval()
 
 
@@ -154,7 +155,7 @@ def test_onnx_of_any_size(tmp_path):
         run[name] = lambda s=session, names=outputs, **given: dict(zip(names, s.run(None, given)))
     for lr, ref in ((LR, REF), (torch.rand(1, 3, 30, 9), torch.rand(1, 3, 40, 116))):
         known = run["encoder"](ref=ref.numpy())
-        found = run["matcher"](lr=lr.numpy(), cuts=known.pop("cuts"))
+        found = run["matcher"](lr=lr.numpy(), descriptors=known.pop("descriptors"))
         sr = run["restorer"](lr=lr.numpy(), **found, **known)["sr"]
         assert torch.equal(torch.from_numpy(found["position"]), net.match(lr, [ref]).position)
         assert (torch.from_numpy(sr) - net(lr, ref)).abs().max() < 1e-4
@@ -198,7 +199,7 @@ def hub(tmp_path, monkeypatch) -> Path:
         return str(place / repo_id / filename)
 
     monkeypatch.setattr(hub_mixin, "HfApi", Api)
-    for module in (hub_mixin, weights):
+    for module in (hub_mixin, pretrained):
         monkeypatch.setattr(module, "hf_hub_download", download)
     monkeypatch.chdir(tmp_path)
     return place

@@ -9,7 +9,7 @@ import pytest
 
 from c2m_blocks import RefSRNet
 from c2m_blocks.core import read_image, write_image
-from c2m_blocks.weights import ASSETS
+from c2m_blocks.pretrained import ASSETS
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
 
@@ -74,7 +74,7 @@ def test_other_weights_are_another_run(pairs):
     for _ in range(2):
         RefSRNet.preset("c2m-tiny").save_pretrained(pairs.parent / "net")
         done = evaluated(pairs, "--model", pairs.parent / "net", "--refs", "none")
-    assert done.returncode == 2 and "holds a run of another weights" in done.stderr
+    assert done.returncode == 2 and "holds a run with another weights" in done.stderr
 
 
 @pytest.mark.parametrize("args, message", [
@@ -92,7 +92,7 @@ def test_pictures_of_the_same_names_are_other_pictures(pairs):
     assert evaluated(pairs, "--refs", "none").returncode == 0
     write_image(1 - read_image(pairs / "3_input.png"), pairs / "3_input.png")
     done = evaluated(pairs, "--refs", "none")
-    assert done.returncode == 2 and "holds a run of another truth" in done.stderr
+    assert done.returncode == 2 and "holds a run with another truth" in done.stderr
 
 
 def test_the_best_of_several_references(pairs):

@@ -82,4 +82,4 @@ def test_memory_does_not_grow_with_the_maps(monkeypatch):
     query, ref = torch.randn(1, 2, 90, 170), torch.randn(1, 2, 260, 250)
     monkeypatch.setattr(torch, "empty", counted)
     match_patches(query, ref)
-    assert max(sizes) <= (exact.ROWS + 2) * (exact.SIDE["cpu"] + 2) ** 3
+    assert max(sizes) <= (exact._ROWS + 2) * (exact._SIDE["cpu"] + 2) ** 3

@@ -17,12 +17,14 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from c2m_blocks import RefSRNet
+from c2m_blocks.checkpoints import load_checkpoint, save_checkpoint
 from c2m_blocks.choosing import album_pairs
 from c2m_blocks.core import seed_everything
 from c2m_blocks.data import PhotoPairs, SyntheticPairs, find_photos, listed_pairs
+from c2m_blocks.pretrained import ASSETS
 from c2m_blocks.recipes import STAGES, Restore, RestoreGAN, Student, Teacher, read_recipe, write_recipe
-from c2m_blocks.training import load_checkpoint, read_metrics, save_checkpoint, train
-from c2m_blocks.weights import ASSETS, load_matcher, save_matcher
+from c2m_blocks.training import read_metrics, train
+from c2m_blocks.weights import load_matcher, save_matcher
 
 DEMO = ASSETS / "demo"
 SMALL = dict(size=64, batch=2, workers=0, precision="no")

@@ -56,8 +56,8 @@ def plain(weights: dict, frames: torch.Tensor, ref: torch.Tensor, net: RefBasicV
         found = net.matcher(frames[i : i + 1], ref, lr_up=bicubic_pil(frames[i : i + 1], 4))
         swap = leaky(net.aggregator(texture, frame, found))
         branches = dict(swap=swap, forward=enlarged(states["forward", i]), backward=enlarged(states["backward", i]))
-        joined = leaky(conv(torch.cat([weighed(frame, x, f"{name}_attention") for name, x in branches.items()], 1), "fusion"))
-        last = conv(leaky(conv(leaky(conv(joined, "conv_hr.0")), "conv_hr.2")), "conv_last")
+        concat_tables = leaky(conv(torch.cat([weighed(frame, x, f"{name}_attention") for name, x in branches.items()], 1), "fusion"))
+        last = conv(leaky(conv(leaky(conv(concat_tables, "conv_hr.0")), "conv_hr.2")), "conv_last")
         results.append(last + F.interpolate(frames[i : i + 1], scale_factor=4, mode="bilinear"))
     return torch.stack(results, 1)
 
@@ -65,7 +65,7 @@ def plain(weights: dict, frames: torch.Tensor, ref: torch.Tensor, net: RefBasicV
 @torch.no_grad()
 def test_other_weights_and_sizes_equal_the_plain_form():
     weights = golden_checkpoint("video", seed=2)
-    net = RefBasicVSR.from_reference(weights)
+    net = RefBasicVSR.from_published(weights)
     frames = torch.rand(2, 3, 40, 52, generator=torch.Generator().manual_seed(0))
     ref = torch.rand(1, 3, 160, 208, generator=torch.Generator().manual_seed(1))
     assert (net(frames[None], ref) - plain(weights, frames, ref, net)).abs().max() < 1e-4

@@ -9,15 +9,18 @@ import torch
 from PIL import Image
 
 from c2m_blocks import RefSRNet, read_image, write_image
-from c2m_blocks.benchmarks import find_entries
 from c2m_blocks.cli import main
-from c2m_blocks.evaluation import Protocol, _shrunk, check_published, difference, evaluate
+from c2m_blocks.comparison import check_published, difference
+from c2m_blocks.evaluation import evaluate
 from c2m_blocks.flow import SPyNet
 from c2m_blocks.inference import upscale
-from c2m_blocks.metrics import psnr, seen_again, warping_error
+from c2m_blocks.metrics import psnr
+from c2m_blocks.pretrained import ASSETS
+from c2m_blocks.protocols import EvalProtocol, shrunk
+from c2m_blocks.testsets import find_entries
 from c2m_blocks.video import BasicVSR, RefBasicVSR
-from c2m_blocks.video_evaluation import AS_VID4, ClipBenchmark, measure_clip
-from c2m_blocks.weights import ASSETS, save_flow
+from c2m_blocks.video_evaluation import _AS_VID4, ClipEvalSet, measure_clip, visible_in_both, warping_error
+from c2m_blocks.weights import save_flow
 
 NAMES = {"vid4": ("calendar", "city", "foliage", "walk"), "reds4": ("000", "011", "015", "020")}
 
@@ -134,7 +137,7 @@ def test_frame_by_frame_is_what_upscale_gives(tmp_path):
     frames, net = frames_of(tmp_path), RefSRNet.from_pretrained("c2m-tiny")
     before = net.matcher.search
     found = measure_clip(net, frames, frames[:1], measured=range(1, len(frames)))["by_frame"]["psnr"]
-    each = [upscale(_shrunk(x, AS_VID4), frames[0], net).mul(255).round() / 255 for x in frames[1:]]
+    each = [upscale(shrunk(x, _AS_VID4), frames[0], net).mul(255).round() / 255 for x in frames[1:]]
     assert found == pytest.approx([psnr(sr, x).item() for sr, x in zip(each, frames[1:])], abs=1e-3)
     assert net.matcher.search == before and found[0] > measure_clip(net, frames)["by_frame"]["psnr"][1] + 1, "it was shown"
 
@@ -146,7 +149,7 @@ def test_a_network_for_video_sees_the_whole_clip(tmp_path):
     net.save_pretrained(tmp_path / "net")
     found = measure_clip(tmp_path / "net", frames, frames[:1])["by_frame"]["psnr"]
     with torch.no_grad():
-        whole = net(torch.stack([_shrunk(x, AS_VID4) for x in frames], 1), frames[0])[0].clamp(0, 1).mul(255).round() / 255
+        whole = net(torch.stack([shrunk(x, _AS_VID4) for x in frames], 1), frames[0])[0].clamp(0, 1).mul(255).round() / 255
     assert found == pytest.approx([psnr(sr[None], x).item() for sr, x in zip(whole, frames)], abs=1e-3)
     assert measure_clip(net, frames)["by_frame"]["psnr"] != found, "without the reference it is another result"
     alone = BasicVSR(SPyNet(2, 4), channels=(8, 8, 8), blocks=(1, 1, 0)).eval()
@@ -182,8 +185,8 @@ def test_the_warping_error_in_numpy():
             seen[y, x] = cancels and (right**2).sum() + (down**2).sum() <= 0.01 * (here**2).sum() + 0.002
             if seen[y, x]:
                 errors.append(((a[:, y, x] - at(*there, b)) ** 2).mean())
-    assert 5 < seen.sum() < 50 and (seen_again(flow, back)[0].numpy() == seen).all()
-    assert warping_error(frame, other, flow, seen_again(flow, back)).item() == pytest.approx(np.mean(errors))
+    assert 5 < seen.sum() < 50 and (visible_in_both(flow, back)[0].numpy() == seen).all()
+    assert warping_error(frame, other, flow, visible_in_both(flow, back)).item() == pytest.approx(np.mean(errors))
 
 
 def test_flicker_is_seen_by_a_flow_from_a_file(tmp_path, capsys):
@@ -201,7 +204,7 @@ def test_flicker_is_seen_by_a_flow_from_a_file(tmp_path, capsys):
     save_flow(SPyNet(2, 4), tmp_path / "another")
     with pytest.raises(SystemExit, match="2"):
         c2m(*command, tmp_path / "another")
-    assert "holds a run of another flow" in capsys.readouterr().err
+    assert "holds a run with another flow" in capsys.readouterr().err
 
 
 # ---- runs
@@ -225,7 +228,7 @@ def test_cut_off_it_goes_on(tmp_path, capsys):
     write_image(1 - read_image(root / "GT" / "city" / "00000002.png"), root / "GT" / "city" / "00000002.png")
     with pytest.raises(SystemExit, match="2"):
         c2m(*command)
-    assert "holds a run of another truth" in capsys.readouterr().err
+    assert "holds a run with another truth" in capsys.readouterr().err
 
 
 def test_a_damaged_frame_spoils_its_clip_alone(tmp_path, capsys):
@@ -242,7 +245,7 @@ def test_a_damaged_frame_spoils_its_clip_alone(tmp_path, capsys):
 def test_what_is_measured_of_other_frames_is_not_compared(tmp_path):
     entries = find_entries("vid4", panned(tmp_path, "vid4"), part=True)
     others = [replace(entry, refs=entry.frames[1:2]) for entry in entries]
-    first, second = (evaluate("bicubic", ClipBenchmark(of), tmp_path / name, "vid4") for name, of in (("a", entries), ("b", others)))
+    first, second = (evaluate("bicubic", ClipEvalSet(of), tmp_path / name, "vid4") for name, of in (("a", entries), ("b", others)))
     with pytest.raises(ValueError, match="were measured with other frames"):
         difference(first, second, same_refs=False)
 
@@ -263,7 +266,8 @@ def test_bad_input(tmp_path, capsys, args, message):
 
 
 def test_presets_are_the_published_ones():
-    assert str(Protocol.preset("vid4")).endswith("LR by MATLAB bicubic; reference 1; luma (BT.601), results rounded to 8 bits, border 0")
-    assert "RGB" in str(Protocol.preset("reds4"))
-    made_up = dict(model="bicubic", mean=dict(psnr=23.795, ssim=0.6347), protocol=vars(Protocol.preset("vid4")))
+    said = str(EvalProtocol.preset("vid4"))
+    assert said.endswith("LR by MATLAB bicubic; reference 1; luma (BT.601), results rounded to 8 bits, border 0")
+    assert "RGB" in str(EvalProtocol.preset("reds4"))
+    made_up = dict(model="bicubic", mean=dict(psnr=23.795, ssim=0.6347), protocol=vars(EvalProtocol.preset("vid4")))
     assert check_published("vid4", made_up) == dict(psnr=(23.795, 23.79), ssim=(0.6347, 0.635))

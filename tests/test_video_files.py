@@ -17,8 +17,9 @@ import torch
 from test_bad_input import in_process, is_told, tree
 
 from c2m_blocks import RefSRNet
+from c2m_blocks.clip_reading import read_clip
+from c2m_blocks.clip_writing import write_clip
 from c2m_blocks.core import read_image, write_image
-from c2m_blocks.frames import CtrlC, read_clip, write_clip
 from c2m_blocks.resample import bicubic_pil
 from c2m_blocks.video import RefBasicVSR
 from c2m_blocks.video_files import upscale_video
@@ -29,6 +30,8 @@ MATRICES = {1: (0.2126, 0.0722), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}
 
 class Enlarger(torch.nn.Module):
     "A network for clips that does nothing but enlarge, as slowly as is wanted."
+
+    scale = 4
 
     def __init__(self, seconds=0.0):
         super().__init__()
@@ -402,8 +405,8 @@ sys.path.insert(0, {tests!r})
 from test_video_files import Enlarger
 from c2m_blocks import video_files
 from c2m_blocks.cli import main
-video_files.ready = lambda name: Enlarger({seconds})
-video_files.PART = 4
+video_files.prepare_model = lambda name: Enlarger({seconds})
+video_files._PART = 4
 signal.signal(signal.SIGINT, signal.default_int_handler)
 main(["upscale-video", *sys.argv[1:]])
 """
@@ -440,7 +443,7 @@ def ctrl_c_is_heard():
 @pytest.fixture
 def whole(tmp_path, monkeypatch):
     "A clip, and what an uninterrupted run makes of it."
-    monkeypatch.setattr("c2m_blocks.video_files.PART", 4)
+    monkeypatch.setattr("c2m_blocks.video_files._PART", 4)
     film(tmp_path / "in.mkv", 14, sound=True, texts=[(40, "Look"), (480, "There it is")])
     upscale_video(tmp_path / "in.mkv", out=tmp_path / "whole.mkv", model=Enlarger(), window=2)
     return tmp_path
@@ -483,7 +486,7 @@ def test_kill(whole):
     assert not (whole / "out.mkv").exists()
     with pytest.raises(ValueError, match="holds an interrupted run: go on with --resume"):
         upscale_video(whole / "in.mkv", out=whole / "out.mkv", model=Enlarger(), window=2)
-    with pytest.raises(ValueError, match="was begun with another window and another search"):
+    with pytest.raises(ValueError, match="holds a run with another window and another search"):
         upscale_video(whole / "in.mkv", out=whole / "out.mkv", model=Enlarger(), window=4, search="coarse", resume=True)
     with running(whole, "--resume", seconds=0) as process:
         out, err = process.communicate(timeout=60)
@@ -512,7 +515,7 @@ def stopped(frames, at):
 @pytest.mark.parametrize("kind", ["pictures", "clips"])
 @pytest.mark.parametrize("out", ["mp4", "folder"])
 def test_a_resumed_run_is_like_one_without_a_break(tmp_path, monkeypatch, kind, out):
-    monkeypatch.setattr("c2m_blocks.video_files.PART", 4)
+    monkeypatch.setattr("c2m_blocks.video_files._PART", 4)
     torch.manual_seed(0)
     net = RefSRNet.from_pretrained("c2m-tiny") if kind == "pictures" else RefBasicVSR.preset("c2m-video-tiny").eval()
     write_image(torch.rand(1, 3, 40, 48), tmp_path / "ref.png")
@@ -521,9 +524,9 @@ def test_a_resumed_run_is_like_one_without_a_break(tmp_path, monkeypatch, kind, 
     run(out=whole)
     place = "c2m_blocks.video_files.encode_frames" if out == "mp4" else "c2m_blocks.video_files.write_frames"
     with monkeypatch.context() as patch:
-        from c2m_blocks import frames
+        from c2m_blocks import clip_writing
 
-        write, left = getattr(frames, place.split(".")[-1]), iter([None, 2] if out == "mp4" else [6])
+        write, left = getattr(clip_writing, place.split(".")[-1]), iter([None, 2] if out == "mp4" else [6])
 
         def broken(pictures, *args):
             at = next(left)
@@ -539,18 +542,6 @@ def test_a_resumed_run_is_like_one_without_a_break(tmp_path, monkeypatch, kind, 
         assert mean < 0.01 and most < 1.1
     else:  # which an encoder may answer with other decisions
         assert mean < 2
-
-
-def test_ctrl_c_while_a_frame_is_written():
-    done = []
-    with pytest.raises(KeyboardInterrupt), CtrlC() as ctrl_c:
-        for number in ctrl_c.until(range(9)):
-            signal.raise_signal(signal.SIGINT)
-            done.append(number)
-        done.append("finished")
-    assert done == [0, "finished"]
-    with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
 
 
 def test_progress(tmp_path, monkeypatch):

@@ -8,12 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from c2m_blocks.clips import film_frames, find_films
-from c2m_blocks.recipes import RestorerObjective
+from c2m_blocks.objectives import RestorerObjective
+from c2m_blocks.pretrained import ASSETS
 from c2m_blocks.training import read_metrics, train
 from c2m_blocks.video import RefBasicVSR
+from c2m_blocks.video_data import film_frames, find_films
 from c2m_blocks.video_recipes import Flow, Video
-from c2m_blocks.weights import ASSETS, load_flow
+from c2m_blocks.weights import load_flow
 
 DEMO = ASSETS / "demo"
 SMALL = dict(size=64, batch=1, workers=0, precision="no")

@@ -51,7 +51,7 @@ def restored(lr: Tensor, refs: list[Tensor]) -> list[Tensor]:
 
 
 def searched(lr: Tensor, ref: Tensor) -> Matches:
-    matcher = ContrastiveMatcher(DescriptorEncoder(16), phases=2, refine=1, pad=True, search="coarse")
+    matcher = ContrastiveMatcher(DescriptorEncoder(16), shifts_per_cell=2, refine_radius=1, pad=True, search="coarse")
     query = matcher.describe_query(lr)
     found: Matches = matcher(lr, matcher.describe(ref))
     exact = match_patches(query, [matcher.describe_ref(ref)], patch_size=3, precision="bfloat16")
