@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .core import check_image
-from .exact import units
+from .exact import fast_float32, units
 from .features import DescriptorEncoder
 from .matches import Encoder, Matches
 from .matching import match_patches, refine_matches
@@ -156,7 +156,6 @@ class ContrastiveMatcher(nn.Module):
             shifted[:, y, x] = described
         return ReferenceDescriptors(shifted, (h, w))
 
-    @torch.no_grad()
     def forward(
         self,
         lr: torch.Tensor,  # (b, 3, h, w)
@@ -166,6 +165,10 @@ class ContrastiveMatcher(nn.Module):
         search: str | None = None,  # "exact", "coarse" or "propagate"; default: the matcher's own, or "propagate" from a start
         start: Matches | None = None,  # make these matches better (those of the frame before) instead of searching everywhere
     ) -> Matches:  # on the LR image's grid
+        with torch.no_grad(), fast_float32(lr.device):
+            return self._found(lr, ref, lr_up, search, start)
+
+    def _found(self, lr, ref, lr_up, search, start) -> Matches:
         check_image(lr, "lr")
         refs = [x if isinstance(x, ReferenceDescriptors) else self.describe(x) for x in (ref if isinstance(ref, list) else [ref])]
         query, n, m = self._padded(self.describe_query(lr, lr_up)), refs[0].shifted.shape[1], self.shifts_per_cell

@@ -7,7 +7,7 @@ __all__ = ['MAX_COMPARISONS', 'PRECISIONS', 'MAX_FRAME_COMPARISONS', 'as_bytes',
            'evaluating', 'autocast_to', 'find_matches', 'upscale', 'restore', 'default_output', 'upscale_file']
 
 # %% ../nbs/50_inference.ipynb #a28f80ae
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain
 from math import prod
@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .core import check_image, check_output, device_of, read_image, write_image
+from .core import check_image, check_output, device_of, read_image, within, write_image
 from .matches import Matches, ReferenceNetwork, find_matches_with, takes
 from .matching import SEARCHES
 from .pretrained import BUNDLED
@@ -114,17 +114,6 @@ def autocast_to(
         raise ValueError(f"precision is {precision!r}, but has to be {' or '.join(map(repr, PRECISIONS))}.")
     return torch.autocast(device_of(net).type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
-
-def _made_within(context: Callable[[], AbstractContextManager], items: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-    "The items, each of which is made within a context."
-    items = iter(items)
-    while True:
-        with context():
-            item = next(items, None)
-        if item is None:
-            return
-        yield item
-
 # %% ../nbs/50_inference.ipynb #872b7ba7
 def _prepared(
     lr: torch.Tensor,
@@ -207,7 +196,7 @@ def restore(
     if propagate and not clips:
         raise ValueError("search is 'propagate', but a network for images sees each frame alone: take one for clips, or another search.")
     refs, frames = [ref.to(device) for ref in refs], (frame.to(device) for frame in frames)
-    frames = _made_within(lambda: torch.autocast(device.type, enabled=False), frames)  # whoever decodes them wants all digits
+    frames = within(lambda: torch.autocast(device.type, enabled=False), frames)  # whoever decodes them wants all digits
     first = next(frames, None)
     if first is None:
         return
@@ -221,7 +210,7 @@ def restore(
         restored = net.stream(frames, refs or None, window=window, **options)
     else:
         restored = _one_by_one(frames, net, refs, search if refs else None)
-    yield from _made_within(lambda: _as_used(net, precision), restored)
+    yield from within(lambda: _as_used(net, precision), restored)
 
 
 @contextmanager

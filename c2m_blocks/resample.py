@@ -64,7 +64,7 @@ def _check_picture(x: torch.Tensor) -> None:
     check_float(x, "x")
     if x.ndim < 2 or 0 in x.shape[-2:]:
         raise ValueError(f"x has shape {tuple(x.shape)}, but has to be (..., h, w) with at least one pixel.")
-    if not torch.compiler.is_compiling() and not x.isfinite().all():
+    if not (torch.compiler.is_compiling() or x.is_meta) and not x.isfinite().all():
         raise ValueError("x holds NaN or infinite values, which would spread: replace them first (x.nan_to_num()).")
 
 # %% ../nbs/01_resample.ipynb #b0853188

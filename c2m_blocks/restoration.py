@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from .aggregation import DynamicAggregation, PatchSwap
 from .contrastive import ContrastiveMatcher, ReferenceDescriptors
 from .core import check_image
+from .exact import fast_float32
 from .features import DescriptorEncoder, TextureEncoder, TimmFeatures, VGGFeatures
 from .flow import FlowMatcher, SPyNet
 from .matches import Aggregator, DescribesReferences, Encoder, HasReach, Matcher, Matches, Reach, find_matches_with
@@ -197,8 +198,9 @@ class EncodesReferences:
     ) -> EncodedReference:  # to be given in its place
         "Compute all that depends on a reference alone, once for many LR images or clips. Raises `ValueError` for what is no image."
         check_image(ref, "ref")
-        described = self.matcher.describe(ref) if isinstance(self.matcher, DescribesReferences) else ref
-        return EncodedReference(described, self.features(ref))
+        with fast_float32(ref.device):
+            described = self.matcher.describe(ref) if isinstance(self.matcher, DescribesReferences) else ref
+            return EncodedReference(described, self.features(ref))
 
 # %% ../nbs/27_restoration.ipynb #7f05b569
 _SCALES = {4: (1, 2, 4), 2: (1, 2), 3: (1, 3)}  # at which texture is let in, by the factor
@@ -279,14 +281,15 @@ class RefSRNet(EncodesReferences, PretrainedNetwork):
         "Restore LR images `b 3 h w` with references `b 3 H W` of any size, or without: `b 3 (scale h) (scale w)`."
         check_image(lr, "lr")
         refs = as_references(ref, len(lr), "LR images")
-        if refs and matches is None:
-            matches = self.match(lr, refs, lr_up, search=search)
-        encoded = [x.features if isinstance(x, EncodedReference) else self.features(x) for x in refs]
-        maps = [level[0] if len(refs) == 1 else list(level) for level in zip(*encoded)]
-        lr = lr.contiguous(memory_format=torch.channels_last)  # in which convolutions are about twice as fast on a CPU
-        if tile is None or tile >= max(lr.shape[2:]):
-            return self.restore(lr, maps, matches)
-        return self._restore_tiles(lr, maps, matches, tile)
+        with fast_float32(lr.device):
+            if refs and matches is None:
+                matches = self.match(lr, refs, lr_up, search=search)
+            encoded = [x.features if isinstance(x, EncodedReference) else self.features(x) for x in refs]
+            maps = [level[0] if len(refs) == 1 else list(level) for level in zip(*encoded)]
+            lr = lr.contiguous(memory_format=torch.channels_last)  # in which convolutions are about twice as fast on a CPU
+            if tile is None or tile >= max(lr.shape[2:]):
+                return self.restore(lr, maps, matches)
+            return self._restore_tiles(lr, maps, matches, tile)
 
     def restore(
         self,

@@ -8,6 +8,7 @@ __all__ = ['WINDOW', 'PRESETS', 'BranchFusion', 'warp_matches', 'StreamsClips', 
 # %% ../nbs/33_video.ipynb #a76f49e2
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -18,7 +19,8 @@ from torch.nn import functional as F
 
 from .aggregation import DynamicAggregation
 from .contrastive import ContrastiveMatcher
-from .core import check_image
+from .core import check_image, within
+from .exact import fast_float32
 from .features import DescriptorEncoder, TextureEncoder, VGGFeatures
 from .flow import FlowMatcher, SPyNet, flow_warp
 from .matches import Encoder, Matcher, Matches, cell_grid, find_matches_with, takes
@@ -175,7 +177,8 @@ class BasicVSR(PretrainedNetwork):
         check_image(frames.flatten(0, 1), "frames")
         reference = self._reference(ref, len(frames), search)
         searches = search, first_search
-        return torch.stack([sr for sr, _ in self._restored(frames.unbind(1), reference, None, frames.shape[1], searches)], 1)
+        with fast_float32(frames.device):
+            return torch.stack([sr for sr, _ in self._restored(frames.unbind(1), reference, None, frames.shape[1], searches)], 1)
 
     @torch.no_grad()
     def stream(
@@ -200,7 +203,8 @@ class BasicVSR(PretrainedNetwork):
             if past is None:
                 reference = self._reference(ref, len(known[0]), search)
             count = window if len(known) == window + overlap else len(known)
-            for sr, left in self._restored(known, reference, past, count, (search, first_search)):
+            restored = self._restored(known, reference, past, count, (search, first_search))
+            for sr, left in within(partial(fast_float32, known[0].device), restored):
                 yield sr
                 past = left
             known = known[count:]
