@@ -30,7 +30,7 @@ class Clock:
 
 # %% ../nbs/90_cli.ipynb #a46ea2a0
 def upscale_command(args: Namespace) -> None:
-    "`c2m upscale`: a picture and its references to a picture four times as large."
+    "`c2m upscale`: an image and its references to a larger image."
     what = _upscaling(args, args.lr)
     say = Clock()
     from c2m_blocks.inference import upscale_file
@@ -49,17 +49,19 @@ def _upscaling(args: Namespace, source: Path) -> str:
 
 # %% ../nbs/90_cli.ipynb #637bacc2
 def upscale_video_command(args: Namespace) -> None:
-    "`c2m upscale-video`: a clip and its references to a clip four times as large."
+    "`c2m upscale-video`: a clip and its references to a larger clip."
     what = _upscaling(args, args.clip)
     say = Clock()
+    from c2m_blocks.inference import prepare_model
     from c2m_blocks.video_files import default_clip_output, parts_folder, upscale_video
 
-    out = args.output or default_clip_output(args.clip)
+    net = prepare_model(args.model)
+    out = args.output or default_clip_output(args.clip, net.scale)
     say(what)
     options = dict(search=args.search, precision=args.precision, rate=args.rate, resume=args.resume, force=args.force)
     options |= dict(window=args.window) if args.window is not None else {}
     try:
-        upscale_video(args.clip, args.ref, out, args.model, **options)
+        upscale_video(args.clip, args.ref, out, net, **options)
     except KeyboardInterrupt:
         if parts_folder(out).is_dir():
             print(f"\nwhat is done is in {out}; go on with --resume", file=sys.stderr)
@@ -96,10 +98,11 @@ def demo_command(args: Namespace) -> None:
 
     check_output(args.output, args.force, FIGURE_FORMATS)
     hr, ref = (read_image(ASSETS / "demo" / f"rock_leaves_{name}.png") for name in ("input", "ref"))
-    hr = hr[..., : hr.shape[-2] // 4 * 4, : hr.shape[-1] // 4 * 4]
-    lr, net = bicubic_pil(hr, 0.25), RefSRNet.from_pretrained(args.model)
+    net = RefSRNet.from_pretrained(args.model)
+    hr = hr[..., : hr.shape[-2] // net.scale * net.scale, : hr.shape[-1] // net.scale * net.scale]
+    lr = bicubic_pil(hr, 1 / net.scale)
     say(f"upscaling {lr.shape[-1]} x {lr.shape[-2]} pixels to {hr.shape[-1]} x {hr.shape[-2]} by {args.model}")
-    results = {"bicubic": bicubic_pil(lr, 4)}
+    results = {"bicubic": bicubic_pil(lr, net.scale)}
     for name, refs in {"no reference": None, "with reference": ref}.items():
         results[name] = upscale(lr, refs, net)
     for name, sr in results.items():

@@ -403,9 +403,9 @@ SLOW = """
 import signal, sys
 sys.path.insert(0, {tests!r})
 from test_video_files import Enlarger
-from c2m_blocks import video_files
+from c2m_blocks import inference, video_files
 from c2m_blocks.cli import main
-video_files.prepare_model = lambda name: Enlarger({seconds})
+inference.prepare_model = lambda name: Enlarger({seconds})
 video_files._PART = 4
 signal.signal(signal.SIGINT, signal.default_int_handler)
 main(["upscale-video", *sys.argv[1:]])
