@@ -84,7 +84,8 @@ def measure_long(net: RefBasicVSR, args, frames: list[torch.Tensor], ref: torch.
     known, start = [], resident()
 
     def play():
-        for i, _ in enumerate(net.stream((frames[i % len(frames)] for i in range(args.long)), ref, search="propagate", first_search="coarse"), 1):
+        films = (frames[i % len(frames)] for i in range(args.long))
+        for i, _ in enumerate(net.stream(films, ref, search="propagate", first_search="coarse"), 1):
             if not i % WINDOW or i == args.long:
                 known.append([i, f"{(resident() - start):.0f}"])
 
