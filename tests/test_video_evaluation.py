@@ -16,7 +16,7 @@ from c2m_blocks.flow import SPyNet
 from c2m_blocks.inference import upscale
 from c2m_blocks.metrics import psnr
 from c2m_blocks.pretrained import ASSETS
-from c2m_blocks.protocols import EvalProtocol, shrunk
+from c2m_blocks.protocols import EvalProtocol
 from c2m_blocks.testsets import find_entries
 from c2m_blocks.video import BasicVSR, RefBasicVSR
 from c2m_blocks.video_evaluation import _AS_VID4, ClipEvalSet, measure_clip, visible_in_both, warping_error
@@ -137,7 +137,7 @@ def test_frame_by_frame_is_what_upscale_gives(tmp_path):
     frames, net = frames_of(tmp_path), RefSRNet.from_pretrained("c2m-tiny")
     before = net.matcher.search
     found = measure_clip(net, frames, frames[:1], measured=range(1, len(frames)))["by_frame"]["psnr"]
-    each = [upscale(shrunk(x, _AS_VID4), frames[0], net).mul(255).round() / 255 for x in frames[1:]]
+    each = [upscale(_AS_VID4.bicubic_degradation(x), frames[0], net).mul(255).round() / 255 for x in frames[1:]]
     assert found == pytest.approx([psnr(sr, x).item() for sr, x in zip(each, frames[1:])], abs=1e-3)
     assert net.matcher.search == before and found[0] > measure_clip(net, frames)["by_frame"]["psnr"][1] + 1, "it was shown"
 
@@ -149,7 +149,7 @@ def test_a_network_for_video_sees_the_whole_clip(tmp_path):
     net.save_pretrained(tmp_path / "net")
     found = measure_clip(tmp_path / "net", frames, frames[:1])["by_frame"]["psnr"]
     with torch.no_grad():
-        whole = net(torch.stack([shrunk(x, _AS_VID4) for x in frames], 1), frames[0])[0].clamp(0, 1).mul(255).round() / 255
+        whole = net(torch.stack([_AS_VID4.bicubic_degradation(x) for x in frames], 1), frames[0])[0].clamp(0, 1).mul(255).round() / 255
     assert found == pytest.approx([psnr(sr[None], x).item() for sr, x in zip(whole, frames)], abs=1e-3)
     assert measure_clip(net, frames)["by_frame"]["psnr"] != found, "without the reference it is another result"
     alone = BasicVSR(SPyNet(2, 4), channels=(8, 8, 8), blocks=(1, 1, 0)).eval()
