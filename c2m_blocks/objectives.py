@@ -21,6 +21,7 @@ from .degradation import Bicubic
 from .geometry import correspondences
 from .losses import Discriminator, PerceptualLoss, adversarial_loss, discriminator_loss
 from .matching_losses import CorrelationDistiller, TooFewCorrespondences, TripletMarginLoss, correspondence_loss
+from .restoration import RefSRNet
 
 # %% ../nbs/70_objectives.ipynb #38d49b44
 @torch.no_grad()
@@ -169,10 +170,11 @@ class RestorerObjective(Objective):
         return list(zip(weights, factors[len(factors) - len(weights) :]))
 
     def _offset_weights(self) -> list[list[nn.Parameter]]:
-        "What predicts the offsets of each scale; in a network without `stages`, of each `DynamicAggregation`."
+        "What predicts the offsets of each scale; in a network of your own, of each `DynamicAggregation`."
         blocks = lambda part: [block for block in part.modules() if isinstance(block, DynamicAggregation)]
-        scales = [blocks(stage) for stage in getattr(self.trained, "stages", ())] or [[block] for block in blocks(self.trained)]
-        return [[p for block in of for net in (block.guide_net, block.offset_modulation) for p in net.parameters()] for of in scales]
+        net = self.trained
+        scales = [blocks(stage) for stage in net.stages] if isinstance(net, RefSRNet) else [[block] for block in blocks(net)]
+        return [[p for block in of for part in (block.guide_net, block.offset_modulation) for p in part.parameters()] for of in scales]
 
 # %% ../nbs/70_objectives.ipynb #385eeae8
 class AdversarialObjective(RestorerObjective):

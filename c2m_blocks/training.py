@@ -13,7 +13,7 @@ import platform
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from shutil import rmtree
@@ -27,12 +27,12 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from .checkpoints import ResumableBatchSampler, load_checkpoint, no_room, save_checkpoint
-from .core import as_json, seed_everything, write_text
+from .core import seed_everything, write_text
 from .data import SeededDataset
 from .interrupt import DeferredInterrupt
 from .plotting import draw_curves, save_figure
 from .pretrained import model_card
-from .recipes import Recipe, write_recipe
+from .recipes import Recipe, as_toml, describe_network, recipe_values, write_recipe
 from .runs import RUN_FILE, changed_settings, digest, fingerprint
 
 # %% ../nbs/74_training.ipynb #c26dd5ff
@@ -52,10 +52,10 @@ def _check_run(run: Path, resume: bool) -> None:
 def _check_recipe(recipe: Recipe, state: dict, processes: int, pairs: SeededDataset) -> None:
     "What a run learns may not change on the way; where it finds things, and how often it saves, may."
     free = {"data", "validate", "start", "matcher", "teacher", "flow", "picture", "workers", "save_every", "keep", "validate_every"}
-    before, now = state["recipe"], as_json(recipe)
-    if (stage := state.get("stage", recipe.stage)) != recipe.stage:  # runs that were begun by version 0.1.0 have none
+    before, now = state["recipe"], recipe_values(recipe)
+    if (stage := state["stage"]) != recipe.stage:
         raise ValueError(f"The run is of the stage {stage}, not of {recipe.stage}: go on with that one, or choose another folder.")
-    changed = changed_settings(before, now, free)
+    changed = changed_settings(before, now, free | {"net"})  # of which nothing is known before it is built
     if bool(now.get("teacher")) != bool(before.get("teacher")):
         changed.append("teacher")
     if changed:
@@ -65,8 +65,15 @@ def _check_recipe(recipe: Recipe, state: dict, processes: int, pairs: SeededData
         raise ValueError(f"The run had {len(state['random'])} process(es) and has {processes} now: go on with as many.")
     if len(pairs) != state["pairs"]:
         raise ValueError(f"The run learnt from {state['pairs']} pairs and {recipe.data} holds {len(pairs)} now: give it the same data.")
-    if state.get("names", _names(pairs)) != _names(pairs):  # nor do they have names
+    if state["names"] != _names(pairs):  # nor do they have names
         raise ValueError(f"The run learnt from as many pairs as {recipe.data} holds, but they had other names: give it the same data.")
+
+
+def _check_network(net: nn.Module, state: dict) -> None:
+    "Raise `ValueError` for a network that is built in another way than that of the run."
+    if (now := describe_network(net)) != (before := state["network"]):
+        told = " and is ".join(f"{one['type']} ({one['layers']})" for one in (before, now))
+        raise ValueError(f"The run's network was {told}: go on with one that has the same layers, or start another run.")
 
 
 def _names(pairs: SeededDataset) -> str:
@@ -78,7 +85,7 @@ def _describe_run(recipe: Recipe, objective: nn.Module, pairs: SeededDataset, ac
     weights = sum(p.numel() for p in objective.trained.parameters())
     names = ("c2m_blocks", "torch", "torchvision", "timm", "kornia", "numpy", "pillow", "accelerate")
     return dict(
-        stage=recipe.stage, recipe=as_json(recipe), command=sys.argv, packages={name: version(name) for name in names},
+        stage=recipe.stage, recipe=recipe_values(recipe), command=sys.argv, packages={name: version(name) for name in names},
         python=platform.python_version(), machine=platform.platform(), device=str(accelerator.device),
         processes=accelerator.num_processes, threads=torch.get_num_threads(), pairs=len(pairs), names=_names(pairs),
         weights=weights, begins_with=fingerprint(objective),  # bundled weights keep their name when they get better
@@ -86,9 +93,9 @@ def _describe_run(recipe: Recipe, objective: nn.Module, pairs: SeededDataset, ac
 
 # %% ../nbs/74_training.ipynb #62dfc36c
 _MEANING = {  # what recipes measure, by the names that they give it
-    "psnr": "PSNR-Y with the reference, dB (border 4)",
-    "psnr_without_ref": "PSNR-Y without a reference, dB (border 4)",
-    "psnr_bicubic": "PSNR-Y of bicubic interpolation, dB (border 4)",
+    "psnr": "PSNR-Y with the reference, dB (border: the factor)",
+    "psnr_without_ref": "PSNR-Y without a reference, dB (border: the factor)",
+    "psnr_bicubic": "PSNR-Y of bicubic interpolation, dB (border: the factor)",
     "aee": "mean error of the matches, pixels of the reference",
     "within_1px": "part of the matches that are right to a pixel along each axis",
     "epe": "mean end-point error of the flow, pixels",
@@ -103,7 +110,7 @@ def describe_training(
 ) -> str:  # Markdown
     "How a network was trained, for its card."
     recipe, packages = about["recipe"], about["packages"]
-    numbers = "".join(f"{name} = {json.dumps(_told(value), ensure_ascii=False)}\n" for name, value in recipe.items())
+    numbers = as_toml({name: _told(value) for name, value in recipe.items()})
     rows = "".join(f"| {_MEANING.get(name, name)} | {value:.4g} |\n" for name, value in figures.items())
     where = f"After step {step}, on `{_told(recipe['validate'])}`"
     table = f"{where}:\n\n| | |\n| --- | ---: |\n{rows}" if figures else "Nothing was measured.\n"
@@ -142,21 +149,38 @@ def read_metrics(
     return rows
 
 # %% ../nbs/74_training.ipynb #29b73ca2
-def _accelerator(recipe: Recipe, run: Path, trackers: tuple[str, ...]):
+_MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}  # precisions in the words of accelerate
+
+
+@contextmanager
+def _own_accelerator_state() -> Iterator[None]:
+    "What accelerate keeps for a whole process begins anew, so that a training may have another precision, and is then as it was."
     try:
-        from accelerate import Accelerator
-        from accelerate.state import AcceleratorState
-        from accelerate.utils import DistributedDataParallelKwargs, LoggerType, ProjectConfiguration, gather_object
+        from accelerate.state import AcceleratorState, GradientState
     except ImportError:
         raise ValueError("Training needs accelerate: pip install 'c2m_blocks[train]'.") from None
+    known = [(state._shared_state, dict(state._shared_state)) for state in (AcceleratorState, GradientState)]
+    for shared, _ in known:
+        shared.clear()
+    try:
+        yield
+    finally:
+        for shared, before in known:
+            shared.clear()
+            shared.update(before)
+
+
+def _accelerator(recipe: Recipe, run: Path, trackers: tuple[str, ...]):
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs, LoggerType, ProjectConfiguration, gather_object
+
     options = DistributedDataParallelKwargs(find_unused_parameters=True)  # a pair without a reference uses no aggregation
     known = [str(kind.value) for kind in LoggerType if kind != LoggerType.ALL]
     if unknown := [name for name in trackers if name not in known]:
         raise ValueError(f"There is no tracker {unknown[0]}: choose among {', '.join(known)}.")
-    AcceleratorState._reset_state()  # or a second training in one process could not have another precision
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),  # Apple's GPUs know no float64, which homographies need
-        mixed_precision=recipe.precision, log_with=list(trackers) or None, kwargs_handlers=[options],
+        mixed_precision=_MIXED[recipe.precision], log_with=list(trackers) or None, kwargs_handlers=[options],
         project_config=ProjectConfiguration(project_dir=run, logging_dir=run / "log"),
     )
     if missing := set(trackers) - {str(getattr(kind, "value", kind)) for kind in accelerator.log_with}:
@@ -183,13 +207,14 @@ _LOWER = "start another run with a lower lr, from this one's model if it got to 
 _LOG_EVERY = 10  # steps between lines of metrics.jsonl: dense enough for a curve, and small after a million steps
 
 
-def _take_turn(accelerator, module: nn.Module, optimiser, given: list[dict], step: int, turn: str, clip: float) -> dict[str, float]:
-    "One update of what has its turn; the parts of its loss, averaged over batches and processes."
-    optimiser.zero_grad()
+def _update(accelerator, module: nn.Module, optimizers: dict, name: str, given: list[dict], step: int, clip: float) -> dict[str, float]:
+    "Let one of the optimizers take a step; the parts of its loss, averaged over batches and processes."
+    optimizer = optimizers[name]
+    optimizer.zero_grad()
     total = {}
     for i, batch in enumerate(given):
         with accelerator.no_sync(module) if i + 1 < len(given) else nullcontext():
-            losses, made = module(batch, step, turn)
+            losses, made = module(batch, step, name)
             batch.update(made)
             values = torch.stack([loss.detach().float() for loss in losses.values()])
             mean = dict(zip(losses, accelerator.reduce(values, "mean").tolist()))
@@ -200,11 +225,11 @@ def _take_turn(accelerator, module: nn.Module, optimiser, given: list[dict], ste
                     f"look at these pictures, or {_LOWER}."
                 )
             accelerator.backward(losses["total"] / len(given))
-        total = {name: total.get(name, 0) + value / len(given) for name, value in mean.items()}
+        total = {part: total.get(part, 0) + value / len(given) for part, value in mean.items()}
     if clip:
-        accelerator.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], clip)
-    optimiser.step()
-    return total if turn == "net" else {name: value for name, value in total.items() if name != "total"}
+        accelerator.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
+    optimizer.step()
+    return total if name == "net" else {part: value for part, value in total.items() if part != "total"}
 
 
 def _check_weights(module: nn.Module, step: int) -> None:
@@ -272,25 +297,27 @@ def _batches(recipe: Recipe, pairs: SeededDataset, done: int, accelerator) -> It
 
 
 def _set_up(recipe: Recipe, state: dict | None, accelerator) -> tuple[nn.Module, dict, dict]:
-    "The objective as it is called, the optimiser of each turn, and by name all whose state a checkpoint holds, as it was in one."
+    "The objective as it is called, its optimizers, and by name all whose state a checkpoint holds, as it was in one."
     seed_everything(recipe.seed)
     objective = recipe.objective().train().to(memory_format=torch.channels_last)  # a tenth faster on a CPU, more on a GPU
+    if state and not isinstance(recipe.net, str):
+        _check_network(objective.trained, state)
     groups = objective.groups(recipe.lr)
-    optimisers = {turn: torch.optim.Adam([dict(group, highest=group["lr"]) for group in of]) for turn, of in groups.items()}
+    optimizers = {name: torch.optim.Adam([dict(group, highest=group["lr"]) for group in of]) for name, of in groups.items()}
     average = AveragedModel(objective.trained, multi_avg_fn=_averaged(recipe.ema))
-    parts = dict(objective=objective, average=average) | {f"optimiser {turn}": optimiser for turn, optimiser in optimisers.items()}
+    parts = dict(objective=objective, average=average) | {f"optimizer {name}": one for name, one in optimizers.items()}
     torch.manual_seed(recipe.seed + 1 + accelerator.process_index)
     if state:
         for name, part in parts.items():
             part.load_state_dict(state[name])
         _set_random_state(state["random"][accelerator.process_index], accelerator.device)
-    module, *prepared = accelerator.prepare(objective, *optimisers.values())
+    module, *prepared = accelerator.prepare(objective, *optimizers.values())
     average.to(accelerator.device)
     if accelerator.scaler is not None:
         parts["scaler"] = accelerator.scaler
         if state:
             accelerator.scaler.load_state_dict(state["scaler"])
-    return module, dict(zip(optimisers, prepared)), parts
+    return module, dict(zip(optimizers, prepared)), parts
 
 
 def _begin(recipe: Recipe, run: Path, objective: nn.Module, pairs: SeededDataset, rows: list[dict], done: int, accelerator) -> None:
@@ -305,13 +332,14 @@ def _begin(recipe: Recipe, run: Path, objective: nn.Module, pairs: SeededDataset
     write_text(run / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
 # %% ../nbs/74_training.ipynb #581ff2aa
+@_own_accelerator_state()
 def train(
     recipe: Recipe,  # of any stage
     run: str | Path,  # folder of the run
     resume: bool = False,  # go on with the run that is there, if there is one
     trackers: tuple[str, ...] = (),  # of accelerate: "tensorboard", "wandb" ...
 ) -> nn.Module:  # the network with the average of the weights, in evaluation mode; each checkpoint puts it into `run/model`, too
-    """Train a stage.
+    """Train a stage. A network that the recipe was given as `net` is trained itself.
 
     Raises `ValueError` for what can't be trained or resumed, `FloatingPointError` if the loss is no number any more, and on Ctrl-C
     `KeyboardInterrupt`, after a checkpoint was saved."""
@@ -326,7 +354,7 @@ def train(
     pairs = recipe.dataset()
     if state:
         _check_recipe(recipe, state, processes, pairs)
-    module, optimisers, parts = _set_up(recipe, state, accelerator)
+    module, optimizers, parts = _set_up(recipe, state, accelerator)
     objective, average = parts["objective"], parts["average"]
     done, best = (state["step"], state["best"]) if state else (0, None)
     if len(set(gather_object([done]))) > 1:
@@ -340,14 +368,15 @@ def train(
     metrics = open(run / "metrics.jsonl", "a", encoding="utf-8") if main else nullcontext()  # noqa: SIM115
     options = dict(wandb=dict(name=run.name))
     options |= dict(tensorboard=dict(purge_step=done + 1)) if done else {}  # or steps after the last checkpoint would be drawn twice
-    accelerator.init_trackers("c2m_blocks", {name: str(value) for name, value in as_json(recipe).items()}, options)
+    accelerator.init_trackers("c2m_blocks", {name: str(value) for name, value in recipe_values(recipe).items()}, options)
 
     def save(step: int) -> None:
         random = gather_object([_random_state(device)])
         if main:
             _publish(recipe, average.module, run / "model", step, figures)
-            values = dict(step=step, stage=recipe.stage, recipe=as_json(recipe), pairs=len(pairs), names=_names(pairs))
-            values |= dict(best=best, figures=figures, random=random) | {name: part.state_dict() for name, part in parts.items()}
+            values = dict(step=step, stage=recipe.stage, recipe=recipe_values(recipe), pairs=len(pairs), names=_names(pairs))
+            values |= dict(network=describe_network(objective.trained), best=best, figures=figures, random=random)
+            values |= {name: part.state_dict() for name, part in parts.items()}
             save_checkpoint(values, run / "checkpoints", step, recipe.keep, best and best["step"])
 
     batches, last = _batches(recipe, pairs, done, accelerator), recipe.steps
@@ -360,10 +389,10 @@ def train(
             waited = perf_counter() - began
             given = [_moved(batch, device) for batch in given]
             row, figures = {}, {}
-            for turn in objective.active_optimizers(step - 1):
-                for group in optimisers[turn].param_groups:
+            for name in objective.active_optimizers(step - 1):
+                for group in optimizers[name].param_groups:
                     group["lr"] = group["highest"] * recipe.rate(step - 1)
-                row |= _take_turn(accelerator, module, optimisers[turn], given, step - 1, turn, recipe.clip)
+                row |= _update(accelerator, module, optimizers, name, given, step - 1, recipe.clip)
             average.update_parameters(objective.trained)
             stop = interrupt.came
             if processes > 1:
