@@ -23,7 +23,8 @@ from .losses import charbonnier
 from .metrics import aee, psnr
 from .objectives import Objective, RestorerObjective
 from .pretrained import BUNDLED
-from .recipes import Recipe, _check_parts, _check_scale, _take_over
+from .recipe_base import Recipe, _check_parts
+from .recipes import _check_scale, _take_over
 from .resample import bicubic_pil
 from .restoration import RefSRNet
 from .video import RefBasicVSR
