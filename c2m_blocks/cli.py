@@ -115,7 +115,8 @@ def train_command(args: Namespace) -> None:
     "`c2m train`: a stage of the training, from its recipe."
     from c2m_blocks.core import from_json
     from c2m_blocks.runs import is_first_process
-    from c2m_blocks.recipes import STAGES, read_recipe, recipe_numbers, write_recipe
+    from c2m_blocks.recipe_base import read_recipe, recipe_numbers, write_recipe
+    from c2m_blocks.recipes import STAGES
     from c2m_blocks.training import train
     from c2m_blocks.video_recipes import VIDEO_STAGES
 
@@ -323,7 +324,7 @@ class _Parser(ArgumentParser):
 
 def _add_numbers(parser: ArgumentParser, stage: type) -> None:
     "An option for each number of a stage's recipe."
-    from c2m_blocks.recipes import recipe_numbers
+    from c2m_blocks.recipe_base import recipe_numbers
 
     small = stage.preset(stage.tiny)
     for name, (kind, about) in recipe_numbers(stage).items():
