@@ -688,7 +688,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'c2m_blocks.recipes.recipe_numbers': ('recipes.html#recipe_numbers', 'c2m_blocks/recipes.py'),
                                     'c2m_blocks.recipes.write_recipe': ('recipes.html#write_recipe', 'c2m_blocks/recipes.py')},
             'c2m_blocks.resample': { 'c2m_blocks.resample._along': ('resample.html#_along', 'c2m_blocks/resample.py'),
-                                     'c2m_blocks.resample._check_picture': ('resample.html#_check_picture', 'c2m_blocks/resample.py'),
+                                     'c2m_blocks.resample._check_image': ('resample.html#_check_image', 'c2m_blocks/resample.py'),
                                      'c2m_blocks.resample._cubic': ('resample.html#_cubic', 'c2m_blocks/resample.py'),
                                      'c2m_blocks.resample._taps': ('resample.html#_taps', 'c2m_blocks/resample.py'),
                                      'c2m_blocks.resample._target': ('resample.html#_target', 'c2m_blocks/resample.py'),
