@@ -9,6 +9,7 @@ __all__ = ['ReferenceDescriptors', 'ContrastiveMatcher']
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -109,13 +110,13 @@ class ContrastiveMatcher(nn.Module):
 
     @property
     def config(self) -> dict:
-        "Constructor arguments that rebuild this matcher."
+        "Return constructor arguments that rebuild this matcher."
         names = ("patch_size", "shifts_per_cell", "refine_radius", "pad", "scale")
         return dict(encoder=self.query_encoder) | {name: getattr(self, name) for name in names}
 
     @property
     def anchor(self) -> float:
-        "The point of a cell that its descriptor stands for, pixels: the encoder's own, or the cell's first corner, as published."
+        "Return the point of a cell that its descriptor stands for, pixels: the encoder's own, or the cell's first corner, as published."
         return getattr(self.query_encoder, "anchor", 0.0)
 
     def describe_query(
@@ -149,10 +150,12 @@ class ContrastiveMatcher(nn.Module):
                 f"The reference is {ref.shape[-1]} x {ref.shape[-2]} pixels, smaller than a patch of "
                 f"{s * self.patch_size}: give a larger reference, or none."
             )
-        n, shifted = s if self.refine_radius else self.shifts_per_cell, None
+        n = s if self.refine_radius else self.shifts_per_cell
+        shifted: torch.Tensor  # as large as the first descriptors say
         for y, x in product(range(n), repeat=2):
             described = units(self._padded(self.describe_ref(ref[..., : s * h, : s * w], s // n * x, s // n * y)))
-            shifted = described.new_empty(len(ref), n, n, *described.shape[1:]) if shifted is None else shifted
+            if (y, x) == (0, 0):
+                shifted = described.new_empty(len(ref), n, n, *described.shape[1:])
             shifted[:, y, x] = described
         return ReferenceDescriptors(shifted, (h, w))
 
@@ -176,7 +179,7 @@ class ContrastiveMatcher(nn.Module):
             rearrange(ref.shifted[:, y, x], "b h w c -> b c h w") for ref in refs for y, x in product(range(0, n, n // m), repeat=2)
         ]
         search = search or (self.search if start is None else "propagate")
-        options = dict(precision=self.precision, compile=self.compile_search) if search == "exact" else {}
+        options: dict[str, Any] = dict(precision=self.precision, compile=self.compile_search) if search == "exact" else {}
         found = match_patches(query, shifted, self.patch_size, search, None if start is None else self._in_cuts(start), **options)
         number = torch.zeros_like(found.score, dtype=torch.long) if found.ref_index is None else found.ref_index
         index, cut, score = number // m**2, number % m**2, found.score
@@ -187,8 +190,8 @@ class ContrastiveMatcher(nn.Module):
         r, (h, w) = self.patch_size // 2 if self.pad else 0, score.shape[1:]
         inner = (..., slice(r, h - r), slice(r, w - r))
         ref_size = tuple(max(sizes) for sizes in zip(*(x.size for x in refs)))
-        index = index[inner] if len(refs) > 1 else None
-        return Matches(pixel[inner] / self.scale - r, score[inner], ref_size, index, cell=self.scale)
+        ref_index = index[inner] if len(refs) > 1 else None
+        return Matches(pixel[inner] / self.scale - r, score[inner], ref_size, ref_index, cell=self.scale)
 
     def _padded(self, descriptors: torch.Tensor) -> torch.Tensor:
         r = self.patch_size // 2 if self.pad else 0
