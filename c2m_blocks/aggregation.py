@@ -23,7 +23,9 @@ def sample_at(
     position: torch.Tensor,  # (b, 2, h', w'): (x, y) in pixels of the map that is read
     ref_index: torch.Tensor | None = None,  # (b, h', w'): which map each place reads; the first if not given
 ) -> torch.Tensor:  # (b, c, h', w') in the precision of the positions
-    "The values of a map at any positions, bilinear, zero outside."
+    """Return the values of a map at any positions, bilinear, zero outside.
+
+    `b c h w` and positions `b 2 h' w'` to `b c h' w'`."""
     maps = [x] if isinstance(x, torch.Tensor) else x
     if ref_index is not None and len(maps) > 1:
         # a deformable convolution of one tap that passes the channels on
@@ -43,7 +45,7 @@ def _frames(
     table: torch.Tensor,  # any shape, pixel by pixel
     maps: list[torch.Tensor],  # (c, H_i, W_i)
 ) -> list[torch.Tensor]:  # (H_i + 4, W_i + 4, values of a pixel): views
-    "Each map's part of a table, as a picture with its frame."
+    "Each map's part of a table, as an image with its frame."
     sizes = [(m.shape[-2] + 2 * _FRAME, m.shape[-1] + 2 * _FRAME) for m in maps]
     parts = table.view(sum(h * w for h, w in sizes), -1).split([h * w for h, w in sizes])
     return [part.view(h, w, -1) for part, (h, w) in zip(parts, sizes)]
@@ -115,7 +117,7 @@ def _chunks(
     values: int,  # about so many in the columns of a chunk
     samples: Callable = _samples,  # or a compiled form
 ) -> Iterator[tuple[slice, tuple[torch.Tensor, ...]]]:
-    "The places of one picture, chunk by chunk, and their samples."
+    "The places of one image, chunk by chunk, and their samples."
     g, k = position.shape[:2]
     position, modulation = position.flatten(-2), modulation.flatten(-2)
     # an odd number, because lines that are a power of two apart would push each other out of the cache
@@ -193,7 +195,8 @@ def _by_torchvision(
     ref_index: torch.Tensor | None,  # (b, h, w)
 ) -> torch.Tensor:  # (b, c', h, w)
     "The same as `_Deformable` by torchvision's operator."
-    from torchvision.ops import deform_conv2d  # takes seconds to import
+    # here, because it takes seconds to import
+    from torchvision.ops import deform_conv2d  # type: ignore[import-untyped]  # torchvision has no types
 
     (h, w), k = position.shape[-2:], weight.shape[-1]
     sizes = [m.shape[-2:] for m in maps]
@@ -243,7 +246,9 @@ def deformable_convolution(
     ref_index: torch.Tensor | None = None,  # (b, h, w): which map each place reads; the first if not given
     compile: bool = False,  # the places on the CPU by torch.compile: takes ten seconds once, needs a C++ compiler
 ) -> torch.Tensor:  # (b, c', h, w), in float32 or the precision of the positions, if that is higher
-    "Modulated deformable convolution of K taps at absolute positions (eq. 9; DCNv2 of Zhu et al., 2019)."
+    """Compute a modulated deformable convolution of K taps at absolute positions (eq. 9; DCNv2 of Zhu et al., 2019).
+
+    `b c H W`, positions `b g k 2 h w` and modulation `b g k h w` to `b c' h w`."""
     maps = [x] if isinstance(x, torch.Tensor) else list(x)
     if ref_index is None or len(maps) == 1:
         maps, ref_index = maps[:1], None
@@ -254,7 +259,7 @@ def deformable_convolution(
     if position.is_meta:
         return position.new_empty(len(position), len(weight), *position.shape[-2:])
     if ref_index is None and (position.shape[2] == 1 or torch.compiler.is_exporting()):
-        return _by_grid_sample(*maps, position, modulation, weight, bias)
+        return _by_grid_sample(maps[0], position, modulation, weight, bias)
     if position.is_cuda:
         return _by_torchvision(maps, position, modulation, weight, bias, ref_index)
     return _Deformable.apply(position, modulation, weight, bias, ref_index, compile, *maps)
@@ -266,7 +271,7 @@ def tap_positions(
     w: int,  # columns
     like: torch.Tensor,  # device and dtype
 ) -> torch.Tensor:  # (k * k, 2, h, w)
-    "Where the taps of a plain convolution read: every pixel and its neighbours, row by row."
+    "Return where the taps of a plain convolution read: every pixel and its neighbours, row by row."
     taps = cell_grid(kernel_size, kernel_size, like).flatten(1).T - kernel_size // 2
     return cell_grid(h, w, like) + taps[:, :, None, None]
 
@@ -274,9 +279,9 @@ def tap_positions(
 def coherence_gate(
     coherence: torch.Tensor,  # in [0, 1], see `Matches.coherence`
 ) -> torch.Tensor:  # in [0, 1]
-    """How much of a match to take: nothing below a coherence of 0.4, all of it from 0.6 on.
+    """Return how much of a match to take: nothing below a coherence of 0.4, all of it from 0.6 on.
 
-    Matches in an unrelated picture rarely reach 0.4, those in another view of the scene are mostly near 1."""
+    Matches in an unrelated image rarely reach 0.4, those in another view of the scene are mostly near 1."""
     return ((coherence - 0.4) / 0.2).clamp(0, 1)
 
 # %% ../nbs/23_aggregation.ipynb #50b21e8d
@@ -317,7 +322,8 @@ class DynamicAggregation(nn.Module):
         self.offset_modulation = nn.Conv2d(channels, 3 * k * groups, 3, padding=1)
         self.weight = nn.Parameter(torch.empty(channels, channels, k))
         self.bias = nn.Parameter(torch.zeros(channels))
-        nn.init.zeros_(self.offset_modulation.weight), nn.init.zeros_(self.offset_modulation.bias)
+        for weight in self.offset_modulation.parameters():
+            nn.init.zeros_(weight)
         nn.init.uniform_(self.weight, -((k * channels) ** -0.5), (k * channels) ** -0.5)
 
     def forward(
@@ -345,13 +351,13 @@ class DynamicAggregation(nn.Module):
             found = sample_at(refs, fine.position, fine.ref_index)
             seen, share = [content, found, fine.score[:, None], coherence], coherence_gate(coherence)
         places = tap_positions(self.kernel_size, h, w, start) + start.new_tensor(fine.origin).view(2, 1, 1) + start
-        seen = torch.cat([x.to(self.bias.dtype) for x in seen], 1)
-        position, modulation = self._predict(self.guide_net(seen), places)
+        guide = self.guide_net(torch.cat([x.to(self.bias.dtype) for x in seen], 1))
+        position, modulation = self._predict(guide, places)
         texture = deformable_convolution(refs, position, modulation, self.weight, self.bias, fine.ref_index, self.compile_samples)
         return texture if share is None else share * texture
 
     def reach(self) -> Reach:
-        "How far around a place it looks: three convolutions see the content, and `Matches.coherence` its neighbours' neighbours."
+        "Return how far around a place it looks: three convolutions see the content, and `Matches.coherence` its neighbours' neighbours."
         return Reach(3, self.kernel_size // 2 if self.guide == "raw" else 4)
 
     def _predict(self, guide: torch.Tensor, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -361,7 +367,8 @@ class DynamicAggregation(nn.Module):
         order = torch.arange(3 * g * k, device=guide.device)
         order[: 2 * g * k] ^= 1
         conv = self.offset_modulation
-        predicted = F.conv2d(guide, conv.weight[order], conv.bias[order], padding=1).float()
+        bias = None if conv.bias is None else conv.bias[order]
+        predicted = F.conv2d(guide, conv.weight[order], bias, padding=1).float()
         predicted = predicted.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
         position = predicted[..., : 2 * g * k].unflatten(-1, (g, 2 * k))
         position += rearrange(places, "b k xy h w -> b h w 1 (k xy)").contiguous()
@@ -380,7 +387,7 @@ class DynamicAggregation(nn.Module):
 class PatchSwap(nn.Module):
     """Copy matched patches and average their overlaps, as SRNTT does: what dynamic aggregation is compared with (section 5.5).
 
-    Takes and gives the same as `DynamicAggregation`; the content only tells the size."""
+    `b c H W` and `b c' h w` to `b c h w`, as `DynamicAggregation`; the content only tells the size."""
 
     def __init__(
         self,
@@ -390,7 +397,7 @@ class PatchSwap(nn.Module):
         self.patch_size, self.config = patch_size, dict(patch_size=patch_size)
 
     def reach(self) -> Reach:
-        "How far around a place it looks: patches of neighbours cover it."
+        "Return how far around a place it looks: patches of neighbours cover it."
         return Reach(0, self.patch_size // 2)
 
     def forward(

@@ -105,7 +105,7 @@ def _space(query: torch.Tensor, refs: list[torch.Tensor], scales: list[torch.Ten
             x[-1].masked_fill_(mask, _NEVER)
         table[: x.shape[1], left : left + x.shape[2]] = rearrange(x, "d h w -> h w d")
         left += ref.shape[2]
-    return _Space(here.flatten(1).T.contiguous(), table.flatten(0, 1), tuple(here.shape[1:]), table.shape[1])
+    return _Space(here.flatten(1).T.contiguous(), table.flatten(0, 1), (here.shape[1], here.shape[2]), table.shape[1])
 
 # %% ../nbs/12_approximate.ipynb #99c7be09
 _LEAF, _CAP = 256, 1024  # patches of a group on average, and at most that are looked at in one (more of them are all alike)
@@ -229,24 +229,26 @@ def _decide(query, refs, scales, space, place, score, k) -> tuple[torch.Tensor, 
     starts = torch.tensor([0, *(ref.shape[2] for ref in refs)], device=place.device).cumsum(0)[:-1]
     x, y = place % space.width, place // space.width
     index = torch.bucketize(x, starts[1:], right=True)
-    return tuple(part.view(space.size) for part in (best, x - starts[index], y, index))
+    as_map = lambda numbers: numbers.view(space.size)
+    return as_map(best), as_map(x - starts[index]), as_map(y), as_map(index)
 
 
-def _picture_by_picture(
+def _one_by_one(
     query: torch.Tensor,  # (b, c, h, w)
     refs: list[torch.Tensor],  # (b, c, H, W) each
     forbidden: list[torch.Tensor] | None,  # (b, H, W) of each
     k: int,
-    candidates: Callable[[_Space, int], tuple[torch.Tensor, torch.Tensor]],  # places (patches, any number) and scores for a picture
+    candidates: Callable[[_Space, int], tuple[torch.Tensor, torch.Tensor]],  # places (patches, any number) and scores for a query
 ) -> Matches:
-    "The best of the candidates that a function finds for each picture of a batch."
+    "The best of the candidates that a function finds for each query of a batch."
     masks, found = patch_masks(refs, forbidden, k), []
     for n in range(len(query)):
         maps = [query[n].float(), *(ref[n].float() for ref in refs)]
         scales = [unit_scale(x) for x in maps]
         space = _space(maps[0], maps[1:], scales, [None if mask is None else mask[n] for mask in masks], k)
         found.append(_decide(maps[0], maps[1:], scales, space, *candidates(space, n), k))
-    return as_matches(*(torch.stack(parts) for parts in zip(*found)), refs, k)
+    score, x, y, index = (torch.stack(parts) for parts in zip(*found))
+    return as_matches(score, x, y, index, refs, k)
 
 # %% ../nbs/12_approximate.ipynb #3ee549cc
 _SMALL = 4096**2  # pairs of cells up to which the exact search is as fast
@@ -261,15 +263,15 @@ def coarse_search(
     patch_size: int = 3,  # odd; patches of this many cells squared are compared
     forbidden: list[torch.Tensor] | None = None,  # (b, H, W) of each reference, True where no patch may be centred
 ) -> Matches:
-    """The most similar reference patch for every query patch, or one that is nearly as similar.
+    """Find the most similar reference patch for every query patch, or one that is nearly as similar.
 
-    Like `exact_search`, but in time that grows about as the number of cells. Scores are exact.
-    Small maps are searched exactly. Raises `ValueError` as `exact_search` does."""
+    `b c h w` and `b c H W` to matches of `b h w` cells. Like `exact_search`, but in time that grows about as the number of cells.
+    Scores are exact. Small maps are searched exactly. Raises `ValueError` as `exact_search` does."""
     check_maps(query, refs, patch_size)
     if query[0, 0].numel() * sum(ref[0, 0].numel() for ref in refs) <= _SMALL:
         return exact_search(query, refs, patch_size, forbidden=forbidden)
     candidates = lambda space, n: _ask_neighbours(space, *_look_up(space, _PROBES, _KEEP))
-    return _picture_by_picture(query, refs, forbidden, patch_size, candidates)
+    return _one_by_one(query, refs, forbidden, patch_size, candidates)
 
 # %% ../nbs/12_approximate.ipynb #9d9256a3
 _STEPS = (4, 1)  # cells that neighbours which are asked, and places that are tried, are away
@@ -283,7 +285,7 @@ def _try_around(space: _Space, place: torch.Tensor, score: torch.Tensor, radius:
 
 
 def _start_places(start: Matches, n: int, refs: list[torch.Tensor], space: _Space, k: int) -> torch.Tensor:  # (patches, 1)
-    "The places of the matches of picture `n`, the nearest whole ones inside the reference."
+    "The places of the matches of query `n`, the nearest whole ones inside the reference."
     r, (h, w) = k // 2, space.size
     x, y = (start.position[n, :, r : r + h, r : r + w] - r).round().long()
     index = torch.zeros_like(x) if start.ref_index is None else start.ref_index[n, r : r + h, r : r + w]
@@ -302,7 +304,7 @@ def propagate(
     patch_size: int = 3,  # odd; patches of this many cells squared are compared
     forbidden: list[torch.Tensor] | None = None,  # (b, H, W) of each reference, True where no patch may be centred
 ) -> Matches:
-    """The start's matches, made better by those of neighbours and by places around; never worse. Scores are exact.
+    """Return the start's matches, improved by those of neighbours and by places around; never worse. Scores are exact.
 
     Where the start's score is 0, which says that there is no match, one is looked for.
 
@@ -330,4 +332,4 @@ def propagate(
             place, score = _try_around(space, place, score, step)
         return torch.cat([place, first], 1), torch.cat([score, first_score[:, None]], 1)
 
-    return _picture_by_picture(query, refs, forbidden, patch_size, candidates)
+    return _one_by_one(query, refs, forbidden, patch_size, candidates)

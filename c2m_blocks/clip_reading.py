@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ class Clip:
         self,
         start: int = 0,  # time stamp; frames before it are passed over, most of them unseen
     ) -> Iterator[tuple[int, torch.Tensor]]:
-        """The frames with their time stamps, in units of `time_base`, always increasing.
+        """Return the frames with their time stamps, in units of `time_base`, always increasing.
 
         What can be read of a damaged or cut off file is given, and a warning logged. Raises `ValueError` if frames differ in size."""
         return _read_folder(self, start) if self.path.is_dir() else _read_video(self, start)
@@ -53,7 +54,7 @@ class Clip:
 def find_frames(
     folder: str | Path,  # itself, not the folders in it
 ) -> list[Path]:
-    "The pictures in a folder, by the numbers in their names."
+    "Return the images in a folder, by the numbers in their names."
     files = [f for f in Path(folder).iterdir() if f.suffix.lower() in FORMATS and not f.name.startswith(".")]
     return sorted(files, key=lambda f: [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", f.name)])
 
@@ -61,14 +62,14 @@ def find_frames(
 def frame_number(
     file: Path,  # of a frame
 ) -> int:
-    "The number in a frame's name, all its digits together; -1 if it has none."
+    "Return the number in a frame's name, all its digits together; -1 if it has none."
     return int("".join(filter(str.isdigit, file.stem)) or -1)
 
 
 def _folder_clip(folder: Path, rate: Fraction) -> Clip:
     frames = find_frames(folder)
     if not frames:
-        raise ValueError(f"{folder} holds no frames: name a folder of PNG, JPEG or WebP pictures, or a video file.")
+        raise ValueError(f"{folder} holds no frames: name a folder of PNG, JPEG or WebP images, or a video file.")
     head, (height, width) = frames[0].read_bytes()[:25], read_image(frames[0]).shape[2:]
     bits = 16 if head.startswith(b"\x89PNG") and head[24] == 16 else 8
     return Clip(folder, width, height, len(frames), rate, 1 / rate, bits)
@@ -88,13 +89,13 @@ def _read_folder(clip: Clip, first: int) -> Iterator[tuple[int, torch.Tensor]]:
     for stamp, file in enumerate(find_frames(clip.path)[first:], first):
         frame = read_image(file)
         if frame.shape[2:] != (clip.height, clip.width):
-            size, first = f"{frame.shape[3]} x {frame.shape[2]}", f"{clip.width} x {clip.height}"
-            raise ValueError(f"{file} has {size} pixels, but the first frame has {first}: a clip has one size.")
+            size, wanted = f"{frame.shape[3]} x {frame.shape[2]}", f"{clip.width} x {clip.height}"
+            raise ValueError(f"{file} has {size} pixels, but the first frame has {wanted}: a clip has one size.")
         yield stamp, frame
 
 # %% ../nbs/31_clip_reading.ipynb #4c0cc595
-def open_video(path: Path):
-    "The opened file and its video stream."
+def open_video(path: Path) -> tuple[Any, Any]:
+    "Return the opened file and its video stream, both of PyAV. Raises `ValueError` if there is none."
     av = import_pyav()
     try:
         container = av.open(str(path))
@@ -112,17 +113,17 @@ def open_video(path: Path):
         raise ValueError(f"{path} holds no video: name a video file or a folder of frames.")
     if kind.endswith("_pipe") or kind == "image2":
         container.close()
-        raise ValueError(f"{path} is a picture: c2m upscale is for pictures, a clip is a video file or a folder of frames.")
+        raise ValueError(f"{path} is an image: c2m upscale is for images, a clip is a video file or a folder of frames.")
     return container, stream
 
 
-def video_stream(container):
-    "The video stream, which is not the cover of a song; None if there is none."
+def video_stream(container: Any) -> Any:
+    "Return the video stream, which is not the cover of a song; None if there is none."
     cover = import_pyav().stream.Disposition.attached_pic
     return next((stream for stream in container.streams.video if not stream.disposition & cover), None)
 
 # %% ../nbs/31_clip_reading.ipynb #26f54be3
-def _decode(container, stream, faults: list[str]) -> Iterator:
+def _decode(container: Any, stream: Any, faults: list[str]) -> Iterator[Any]:
     "The whole frames of a stream; what was wrong with others is added to `faults`."
     error = import_pyav().error
 
@@ -145,7 +146,7 @@ def _decode(container, stream, faults: list[str]) -> Iterator:
 
 # %% ../nbs/31_clip_reading.ipynb #db6c2a0a
 def _turning(frame) -> tuple[bool, bool, bool]:
-    "Whether a frame has to be transposed, then flipped from left to right and from top to bottom, to be upright."
+    "How a frame is turned upright: if it is transposed, then if it is flipped from left to right, and from top to bottom."
     data = frame.side_data.get("DISPLAYMATRIX")
     a, b, _, c, d = np.frombuffer(bytes(data), "<i4")[:5] if data else (1, 0, 0, 0, 1)
     return (True, c < 0, b < 0) if a == d == 0 else (False, a < 0, d < 0)
@@ -189,11 +190,11 @@ def _colour_of(frame, context, path: Path) -> Colour:
 def _seconds(stream) -> Fraction | None:
     "How long a stream says it is: Matroska writes it down, other files have the number of frames."
     found = re.match(r"(\d+):(\d+):(\d+\.\d+)", stream.metadata.get("DURATION", ""))
-    return found and sum(Fraction(part) * unit for part, unit in zip(found.groups(), (3600, 60, 1)))
+    return sum((Fraction(part) * unit for part, unit in zip(found.groups(), (3600, 60, 1))), Fraction(0)) if found else None
 
 # %% ../nbs/31_clip_reading.ipynb #13e8906e
-def start_time(container) -> Fraction:
-    "The time in seconds that is zero for us."
+def start_time(container: Any) -> Fraction:
+    "Return the time in seconds that is zero for us."
     anywhere = int(container.format.flags) & 0x200  # FFmpeg's AVFMT_TS_DISCONT: MPEG program and transport streams
     return Fraction(container.start_time or 0, 10**6) if anywhere else Fraction(0)
 
@@ -203,7 +204,8 @@ def _read_video(clip: Clip, first: int) -> Iterator[tuple[int, torch.Tensor]]:
     with container:
         stream.thread_type = "AUTO"
         start, step = round(start_time(container) / clip.time_base), max(1, round(1 / (clip.rate * clip.time_base)))
-        faults, count, stamp, turning = [], 0, None, None
+        faults: list[str] = []
+        count, stamp, turning = 0, None, None
         if first:
             container.seek(first + start, stream=stream)
         for frame in _decode(container, stream, faults):
@@ -211,8 +213,10 @@ def _read_video(clip: Clip, first: int) -> Iterator[tuple[int, torch.Tensor]]:
                 continue
             turning = turning or _turning(frame)
             size = (clip.height, clip.width) if turning[0] else (clip.width, clip.height)
-            late = stamp is not None and (frame.pts is None or frame.pts - start <= stamp)
-            stamp = stamp + step if late else (frame.pts or 0) - start
+            if stamp is not None and (frame.pts is None or frame.pts - start <= stamp):  # too late, or without a time
+                stamp += step
+            else:
+                stamp = (frame.pts or 0) - start
             yield stamp, _turn(frame_to_rgb(frame, size, clip.colour), *turning).contiguous()
             count += 1
         end, length = ((stamp or 0) + 1.5 * step) * clip.time_base, Fraction(container.duration or 0, 10**6)
@@ -233,5 +237,5 @@ def read_clip(
     if path.is_dir():
         return _folder_clip(path, _rate(25 if rate is None else rate))
     if rate is not None:
-        raise ValueError(f"rate is {rate}, but {path.name} is a video and has its own: leave it away.")
+        raise ValueError(f"rate is {rate}, but {path.name} is a video and has its own: omit it.")
     return _video_clip(path)

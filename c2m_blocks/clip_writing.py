@@ -35,7 +35,9 @@ def encode_frames(
     path: str | Path,  # .mkv
     like: Clip,  # whose colour, depth, rate and shape of pixels are taken
 ) -> None:
-    "Frames as a video file without sound and time stamps, whole or not at all: for `join`. Raises `ValueError` if it can't be written."
+    """Write frames as a video file without sound and time stamps, whole or not at all: for `join`.
+
+    Raises `ValueError` if it can't be written."""
     av = import_pyav()
     deep = like.bits > 8
     codec, options = ("libx265", {"crf": "18", "x265-params": "log-level=error"}) if deep else ("libx264", {"crf": "16"})
@@ -81,7 +83,7 @@ def join(
     like: Clip,  # whose sound, subtitles, chapters and texts are copied
     whole: bool = True,  # False: `like` goes on, so that sound and subtitles are to end with the last frame
 ) -> None:
-    "Encoded parts and everything else of a clip as one video file, whole or not at all. Raises `ValueError` if it can't be written."
+    "Join encoded parts and everything else of a clip to one video file, whole or not at all. Raises `ValueError` if it can't be written."
     av = import_pyav()
     shown = _shown(parts)
     stamps = [*stamps, stamps[-1] + max(1, round(1 / (like.rate * like.time_base)))][: len(shown) + 1]  # the last is the end
@@ -108,7 +110,7 @@ def _packets(part: Path) -> Iterator:
 
 def _shown(parts: list[Path]) -> list[int]:
     "Which frame each packet holds."
-    shown = []
+    shown: list[int] = []
     for part in parts:
         order = np.argsort(np.argsort([packet.pts for packet in _packets(part)]))
         shown += (order + len(shown)).tolist()
@@ -147,7 +149,7 @@ def _copy_head(source, container, name: str, end: Fraction | None) -> dict:
 
 
 def _takes(kind: str, stream) -> bool:
-    "Whether a kind of file can hold a stream: found out by trying, lists of what it can are incomplete."
+    "True if a kind of file can hold a stream: found out by trying, lists of what it can are incomplete."
     av = import_pyav()
     try:
         with av.open(io.BytesIO(), "w", format=kind) as trial:
@@ -176,7 +178,7 @@ def _other_packets(source, copied: dict, end: Fraction | None) -> Iterator:
 def is_video(
     path: str | Path,  # of a result
 ) -> bool:
-    "Whether a clip becomes a video file there, and not a folder of frames."
+    "True if a clip becomes a video file there, and not a folder of frames."
     return Path(path).suffix.lower() in VIDEO_FORMATS and not Path(path).is_dir()
 
 # %% ../nbs/32_clip_writing.ipynb #9b413feb
@@ -184,7 +186,7 @@ def check_clip_output(
     path: str | Path,  # one of `VIDEO_FORMATS`, or a folder that is made if there is none
     force: bool = False,  # overwrite a file; files in a folder are never overwritten
 ) -> Path:
-    "Raise `ValueError` with one sentence if no clip can be written there."
+    "Return the path. Raises `ValueError` with one sentence if no clip can be written there."
     path = Path(path)
     if path.suffix and not path.is_dir():
         return check_output(path, force, VIDEO_FORMATS)
@@ -199,7 +201,7 @@ def check_clip_output(
 def frame_names(
     like: Clip,  # the source
 ) -> Iterator[str]:  # without end, if the clip is a video file
-    "How `write_frames` calls the frames of a clip."
+    "Return the names that `write_frames` gives to the frames of a clip."
     if like.path.is_dir():
         return (f"{file.stem}.png" for file in find_frames(like.path))
     return (f"{number:06}.png" for number in itertools.count(1))
@@ -211,7 +213,7 @@ def write_frames(
     like: Clip,  # of which the names are; of more than 8 bits: 16 bits are written
     start: int = 0,  # number of the first frame
 ) -> None:
-    "Frames as PNG files, each whole or not at all: see `frame_names`."
+    "Write frames as PNG files, each whole or not at all: see `frame_names`."
     for picture, name in zip(frames, itertools.islice(frame_names(like), start, None)):
         Path(folder).mkdir(exist_ok=True)
         write_image(picture, Path(folder) / name, 16 if like.bits > 8 else 8)
@@ -223,15 +225,21 @@ def write_clip(
     like: Clip,  # of which all the rest is taken
     force: bool = False,  # overwrite a file
 ) -> None:
-    """Frames as a clip. On Ctrl-C what is done is written, as a file that can be played, and `KeyboardInterrupt` raised.
+    """Write frames as a clip. On Ctrl-C what is done is written, as a file that can be played, and `KeyboardInterrupt` raised.
 
     Raises `ValueError` if it can't be written."""
-    path, stamps = check_clip_output(path, force), []
+    path = check_clip_output(path, force)
+    stamps: list[int] = []
+
+    def frames() -> Iterator[torch.Tensor]:
+        for stamp, frame in ctrl_c.until(stamped):
+            stamps.append(stamp)
+            yield frame
+
     with DeferredInterrupt() as ctrl_c:
-        pictures = (picture for stamp, picture in ctrl_c.until(stamped) if not stamps.append(stamp))
         if not is_video(path):
-            write_frames(pictures, path, like)
+            write_frames(frames(), path, like)
         else:
             with TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}.") as folder:
-                encode_frames(pictures, Path(folder) / "pictures.mkv", like)
+                encode_frames(frames(), Path(folder) / "pictures.mkv", like)
                 join([Path(folder) / "pictures.mkv"], stamps, path, like, whole=not ctrl_c.came)

@@ -10,6 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -110,13 +111,13 @@ class ContrastiveMatcher(nn.Module):
 
     @property
     def config(self) -> dict:
-        "Constructor arguments that rebuild this matcher."
+        "Return constructor arguments that rebuild this matcher."
         names = ("patch_size", "shifts_per_cell", "refine_radius", "pad", "scale")
         return dict(encoder=self.query_encoder) | {name: getattr(self, name) for name in names}
 
     @property
     def anchor(self) -> float:
-        "The point of a cell that its descriptor stands for, pixels: the encoder's own, or the cell's first corner, as published."
+        "Return the point of a cell that its descriptor stands for, pixels: the encoder's own, or the cell's first corner, as published."
         return getattr(self.query_encoder, "anchor", 0.0)
 
     def describe_query(
@@ -154,10 +155,11 @@ class ContrastiveMatcher(nn.Module):
                 f"The reference is {ref.shape[-1]} x {ref.shape[-2]} pixels, smaller than a patch of "
                 f"{s * self.patch_size}: give a larger reference, or none."
             )
-        shifted = None
+        shifted: torch.Tensor  # as large as the first descriptors say
         for y, x in product(range(n), repeat=2):
             described = units(self._padded(self.describe_ref(ref[..., : s * h, : s * w], s // n * x, s // n * y)))
-            shifted = described.new_empty(len(ref), n, n, *described.shape[1:]) if shifted is None else shifted
+            if (y, x) == (0, 0):
+                shifted = described.new_empty(len(ref), n, n, *described.shape[1:])
             shifted[:, y, x] = described
         return ReferenceDescriptors(shifted, (h, w))
 
@@ -172,9 +174,9 @@ class ContrastiveMatcher(nn.Module):
         whole_cells: bool = False,  # match whole cells only: neither shifts nor refinement, many times faster
     ) -> Matches:  # on the LR image's grid
         with torch.no_grad(), fast_float32(lr.device):
-            return self._found(lr, ref, lr_up, search, start)
+            return self._found(lr, ref, lr_up, search, start, whole_cells)
 
-    def _found(self, lr, ref, lr_up, search, start) -> Matches:
+    def _found(self, lr, ref, lr_up, search, start, whole_cells) -> Matches:
         check_image(lr, "lr")
         describe = partial(self._described, n=1) if whole_cells else self.describe
         refs = [x if isinstance(x, ReferenceDescriptors) else describe(x) for x in (ref if isinstance(ref, list) else [ref])]
@@ -182,7 +184,7 @@ class ContrastiveMatcher(nn.Module):
         cuts = [range(0, n, n // m) for n in (ref.shifted.shape[1] for ref in refs)]
         shifted = [rearrange(ref.shifted[:, y, x], "b h w c -> b c h w") for ref, cut in zip(refs, cuts) for y, x in product(cut, repeat=2)]
         search = search or (self.search if start is None else "propagate")
-        options = dict(precision=self.precision, compile=self.compile_search) if search == "exact" else {}
+        options: dict[str, Any] = dict(precision=self.precision, compile=self.compile_search) if search == "exact" else {}
         found = match_patches(query, shifted, self.patch_size, search, None if start is None else self._in_cuts(start, m), **options)
         number = torch.zeros_like(found.score, dtype=torch.long) if found.ref_index is None else found.ref_index
         index, cut, score = number // m**2, number % m**2, found.score
@@ -193,8 +195,8 @@ class ContrastiveMatcher(nn.Module):
         r, (h, w) = self.patch_size // 2 if self.pad else 0, score.shape[1:]
         inner = (..., slice(r, h - r), slice(r, w - r))
         ref_size = tuple(max(sizes) for sizes in zip(*(x.size for x in refs)))
-        index = index[inner] if len(refs) > 1 else None
-        return Matches(pixel[inner] / self.scale - r, score[inner], ref_size, index, cell=self.scale)
+        ref_index = index[inner] if len(refs) > 1 else None
+        return Matches(pixel[inner] / self.scale - r, score[inner], ref_size, ref_index, cell=self.scale)
 
     def _padded(self, descriptors: torch.Tensor) -> torch.Tensor:
         r = self.patch_size // 2 if self.pad else 0

@@ -8,13 +8,14 @@ __all__ = ['best_of_rows', 'scores_of_rows', 'fast_float32', 'unit_scale', 'patc
 
 # %% ../nbs/11_exact.ipynb #3f8a2fb5
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from itertools import product
 from math import gcd
 from threading import Lock
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -31,7 +32,7 @@ def best_of_rows(
     stride: int,  # every how many cells a patch of the reference is looked at
     bias: torch.Tensor | None,  # (b, N, M), added to the products of patches; minus infinity forbids a place
 ) -> torch.Tensor:  # (b, n, m, N)
-    "The highest score in each row of a tile of the reference, for each patch of a tile of the query."
+    "Return the highest score in each row of a tile of the reference, for each patch of a tile of the query."
     k = patch_size
     n, m, N, M = (size - k + 1 for size in products.shape[1:])
     products = products.float()
@@ -66,7 +67,7 @@ def scores_of_rows(
     x: torch.Tensor,  # (p,): its column
     row: torch.Tensor,  # (p,): row of patches of the reference that it is compared with
 ) -> torch.Tensor:  # (p, M)
-    "The scores of given patches of the query with all patches of a row of the reference, see `best_of_rows`."
+    "Return the scores of given patches of the query with all patches of a row of the reference, see `best_of_rows`."
     k, (_, h, w, H, W) = patch_size, products.shape
     lines, M = products.view(-1, W), W - k + 1
     first = ((pair * h + y) * w + x) * H + row * stride
@@ -82,15 +83,15 @@ def _better(
     place: torch.Tensor,  # (b, n, m, keep): where, as numbers that grow in reading order
     number: torch.Tensor,  # (N, M) of the places of this tile
     rows: torch.Tensor,  # (b, n, m, N) of `best_of_rows`
-    tile: tuple,  # what it was given
+    tile: tuple[torch.Tensor, torch.Tensor, int, int, torch.Tensor | None],  # what it was given
 ) -> tuple[torch.Tensor, torch.Tensor]:
     "The best of what was found so far and of the rows of a tile; of equal ones the first in reading order."
     keep = best.shape[-1]
     score, row = rows.max(-1, keepdim=True) if keep == 1 else rows.topk(min(keep, rows.shape[-1]))
     new = score >= best[..., -1:]
-    *where, _ = new.nonzero(as_tuple=True)
+    pair, y, x, _ = new.nonzero(as_tuple=True)
     row = row[new]
-    column = scores_of_rows(*tile, *where, row).argmax(1)
+    column = scores_of_rows(*tile, pair, y, x, row).argmax(1)
     score, at = score.masked_fill(~new, -torch.inf), torch.zeros_like(score, dtype=torch.long)
     at[new] = number[row, column]
     if keep > 1:
@@ -100,7 +101,9 @@ def _better(
     return torch.where(better, score, best), torch.where(better, at, place)
 
 # %% ../nbs/11_exact.ipynb #0d464890
-_LOCK, _USERS, _BEFORE = Lock(), Counter(), {}  # of the switch: how many use it, and how it stood before
+_LOCK = Lock()  # of the switches, one for each kind of device
+_USERS: Counter[Any] = Counter()  # how many use a switch
+_BEFORE: dict[Any, str] = {}  # how it stood before
 
 
 @contextmanager
@@ -114,7 +117,8 @@ def fast_float32(
     if torch.compiler.is_compiling():
         yield
         return
-    backend = torch.backends.cuda.matmul if device.type == "cuda" else torch.backends.mkldnn.matmul
+    # torch puts `matmul` there when it is imported, which its types do not say
+    backend = torch.backends.cuda.matmul if device.type == "cuda" else torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     exact = torch.cpu._is_avx512_supported() and not torch.cpu._is_amx_tile_supported()
     with _LOCK:
         if not _USERS[backend]:
@@ -148,7 +152,7 @@ def _pieces(n: int, side: int, unit: int = 1) -> list[tuple[int, int]]:
 def unit_scale(
     descriptors: torch.Tensor,  # (..., c, h, w)
 ) -> torch.Tensor:  # (..., h, w)
-    "One over the length of each descriptor, 0 for one of zeros."
+    "Return one over the length of each descriptor, 0 for one of zeros."
     length = descriptors.float().norm(dim=-3)
     return torch.where(length > 0, 1 / length.clamp(min=1e-12), 0)
 
@@ -157,7 +161,7 @@ def patch_norms(
     scale: torch.Tensor,  # (..., h, w) from `unit_scale`
     patch_size: int,  # cells
 ) -> torch.Tensor:  # (..., h - patch_size + 1, w - patch_size + 1)
-    "The root of how many units a patch has, less than all if there are descriptors of zeros; and 1e-5, as in the published code."
+    "Return the root of how many units a patch has, less than all if there are descriptors of zeros; and 1e-5, as in the published code."
     return _patch_means((scale > 0).float(), patch_size).mul(patch_size**2).sqrt() + 1e-5
 
 
@@ -198,13 +202,13 @@ def _tiles(
     e, device = k - 1, ref.scale.device
     b, n, m = len(query.scale), *(size - e for size in query.scale.shape[1:])
     N, M = ((size - k) // stride + 1 for size in ref.scale.shape[1:])
-    rows, ref_side = _pieces(n, max(rows, 2 * e)), side // stride or 1  # no tile has fewer new rows than the next one takes over
+    bands, ref_side = _pieces(n, max(rows, 2 * e)), side // stride or 1  # no tile has fewer new rows than the next one takes over
     buffer = products = torch.empty(0, dtype=dtype, device=device)
     for (Y, Y2), (X, X2), (x, x2) in product(_pieces(N, ref_side), _pieces(M, ref_side, gcd(ref_side, _VECTOR)), _pieces(m, side)):
         there = ref.part(slice(stride * Y, stride * (Y2 - 1) + k), slice(stride * X, stride * (X2 - 1) + k), dtype)
         shape = (x2 - x + e, *there.shape[2:])
         there = there.flatten(2)
-        for y, y2 in rows:
+        for y, y2 in bands:
             known = e if y else 0
             size = b * (y2 - y + e) * shape[0] * there.shape[2]
             if len(buffer) < size:
@@ -242,10 +246,10 @@ def _search(
     number = torch.arange(scale[0].numel(), device=scale.device).view(scale.shape[1:])
     of_rows, at_once = (_compiled(), _COMPILED_ROWS) if compile else (best_of_rows, _ROWS)
     at_once = n if len(query) > 1 else at_once
-    for products, here, there in _tiles(queries, refs, k, stride, side, at_once, torch.bfloat16 if rough else torch.float32):
-        here, in_tile = (slice(None), *here), (slice(None), *there)
-        tile = products, scale[in_tile], k, stride, None if bias is None else bias[in_tile]
-        best[here], place[here] = _better(best[here], place[here], number[there], of_rows(*tile), tile)
+    for products, of_query, of_ref in _tiles(queries, refs, k, stride, side, at_once, torch.bfloat16 if rough else torch.float32):
+        here, there = (slice(None), *of_query), (slice(None), *of_ref)
+        tile = products, scale[there], k, stride, None if bias is None else bias[there]
+        best[here], place[here] = _better(best[here], place[here], number[of_ref], of_rows(*tile), tile)
     return _scored_again(query, ref, best, place, k, stride, scale) if rough else (best[..., 0], place[..., 0])
 
 
@@ -269,14 +273,14 @@ def patch_products(
     there: torch.Tensor,  # (p,): first cell of the patch of the reference it is compared with, likewise
     patch_size: int,  # cells
 ) -> torch.Tensor:  # (p,): sums of products
-    "The numerator of the score of given pairs of patches, in float32."
+    "Return the numerator of the score of given pairs of patches, in float32."
     def of_part(here: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
-        products = 0
-        for i, j in product(range(patch_size), repeat=2):
+        def of_cells(i: int, j: int) -> torch.Tensor:
             cells = (at + i * units.shape[-2] + j for at, units in zip((here, there), (query, ref)))
             seen = [units.view(-1, units.shape[-1]).index_select(0, cell) for units, cell in zip((query, ref), cells)]
-            products += seen[0].mul_(seen[1])
-        return products.sum(1)
+            return seen[0].mul_(seen[1])
+
+        return reduce(torch.Tensor.add_, (of_cells(i, j) for i, j in product(range(patch_size), repeat=2))).sum(1)
 
     if torch.compiler.is_exporting():  # a graph does not know how many parts there would be
         return of_part(here, there)
@@ -290,7 +294,7 @@ def patch_products(
 def units(
     descriptors: torch.Tensor,  # (..., c, h, w)
 ) -> torch.Tensor:  # (..., h, w, c), each of length one
-    "Descriptors in the order in which they can be fetched fast."
+    "Return descriptors as units, in the order in which they can be fetched fast."
     return F.normalize(rearrange(descriptors.float(), "... c h w -> ... h w c"), dim=-1, eps=1e-12).contiguous()
 
 # %% ../nbs/11_exact.ipynb #8b534c3d
@@ -299,7 +303,7 @@ def check_maps(
     refs: list[torch.Tensor],  # (b, c, H, W) each
     patch_size: int,  # cells
 ) -> None:
-    "Raises `ValueError` if these can't be searched for patches of this size."
+    "Raise `ValueError` if these can't be searched for patches of this size."
     if patch_size % 2 == 0 or patch_size < 1:
         raise ValueError(f"patch_size is {patch_size}, but has to be odd, so that a patch has a centre: take 1, 3 or 5.")
     if not refs:
@@ -312,7 +316,7 @@ def check_maps(
     for name, x in [("query", query), *(("ref", ref) for ref in refs)]:
         if min(x.shape[-2:]) < patch_size:
             raise ValueError(
-                f"The {name} grid is {x.shape[-1]} x {x.shape[-2]} cells, smaller than a patch of {patch_size}: give a larger picture."
+                f"The {name} grid is {x.shape[-1]} x {x.shape[-2]} cells, smaller than a patch of {patch_size}: give a larger image."
             )
 
 # %% ../nbs/11_exact.ipynb #97855971
@@ -320,8 +324,8 @@ def patch_masks(
     refs: list[torch.Tensor],  # (b, c, H, W)
     forbidden: list[torch.Tensor] | None,  # (b, H, W) bool of each
     patch_size: int,  # cells
-) -> list[torch.Tensor | None]:  # (b, N, M) for each: which patches are centred on a forbidden place
-    "Raises `ValueError` for masks of other sizes, and if no place is left."
+) -> Sequence[torch.Tensor | None]:  # (b, N, M) for each: which patches are centred on a forbidden place
+    "Return the masks of patches. Raises `ValueError` for masks of other sizes, and if no place is left."
     if forbidden is None:
         return [None] * len(refs)
     r = patch_size // 2
@@ -342,7 +346,7 @@ def as_matches(
     refs: list[torch.Tensor],  # (b, c, H, W) each
     patch_size: int,  # cells
 ) -> Matches:
-    "What was found for patches as matches of the cells at their centres."
+    "Return what was found for patches as matches of the cells at their centres."
     r, (b, n, m) = patch_size // 2, score.shape
     position = cell_grid(n + 2 * r, m + 2 * r, score).repeat(b, 1, 1, 1)
     position[..., r : n + r, r : m + r] = torch.stack([x, y], 1) + r
@@ -353,18 +357,19 @@ def as_matches(
 def largest(
     refs: list[torch.Tensor],  # (b, c, H, W) each
 ) -> tuple[int, int]:
-    "The largest H and the largest W."
+    "Return the largest H and the largest W."
     return tuple(max(sizes) for sizes in zip(*(ref.shape[2:] for ref in refs)))
 
 # %% ../nbs/11_exact.ipynb #4e57c555
 def _together(query: torch.Tensor, refs: list[torch.Tensor]) -> Iterator[tuple[list[int], list[int]]]:
-    "All pictures with all references, as many of the same size at a time as fill a tile: numbers of pictures, and of references."
+    "All queries with all references, as many of the same size at a time as fill a tile: numbers of queries, and of references."
     limit = _AT_ONCE.get(query.device.type, _AT_ONCE_ELSEWHERE)
     for size in dict.fromkeys(ref.shape[2:] for ref in refs):
         pairs = list(product(range(len(query)), (i for i, ref in enumerate(refs) if ref.shape[2:] == size)))
         several = max(1, limit // (query[0, 0].numel() * size.numel()))
         for start in range(0, len(pairs), several):
-            yield tuple(map(list, zip(*pairs[start : start + several])))
+            chosen = pairs[start : start + several]
+            yield [n for n, _ in chosen], [i for _, i in chosen]
 
 
 def _stacked(maps: list[torch.Tensor]) -> torch.Tensor:
@@ -384,21 +389,21 @@ def exact_search(
     compile: bool = False,  # the sums by torch.compile: takes ten seconds once, needs a C++ compiler
     side: int | None = None,  # of a tile, cells; the result does not depend on it
 ) -> Matches:
-    """The most similar reference patch for every query patch by the cosine of their unit descriptors (eq. 4 and section 3.6).
+    """Find the most similar reference patch for every query patch by the cosine of their unit descriptors (eq. 4 and section 3.6).
 
-    Equal scores go to the first reference and there to the first position in reading order. Raises `ValueError` for maps and masks
-    that don't fit, and if every place is forbidden."""
+    `b c h w` and `b c H W` to matches of `b h w` cells. Equal scores go to the first reference and there to the first position in
+    reading order. Raises `ValueError` for maps and masks that don't fit, and if every place is forbidden."""
     check_maps(query, refs, patch_size)
     if precision not in ("float32", "bfloat16"):
         raise ValueError(f"precision is {precision!r}, but has to be 'float32' or 'bfloat16'.")
     side, masks = side or _SIDE.get(query.device.type, _SIDE_ELSEWHERE), patch_masks(refs, forbidden, patch_size)
     score = query.new_empty(len(refs), len(query), *(size - patch_size + 1 for size in query.shape[2:]), dtype=torch.float32)
     place = torch.empty_like(score, dtype=torch.long)
-    for pictures, numbers in _together(query, refs):
-        here, there = _stacked([query[n] for n in pictures]), _stacked([refs[i][n] for n, i in zip(pictures, numbers)])
-        mask = None if forbidden is None else _stacked([masks[i][n] for n, i in zip(pictures, numbers)])
-        found = _search(here, there, mask, patch_size, stride, precision == "bfloat16", compile, side)
-        score[numbers, pictures], place[numbers, pictures] = found
+    for queries, numbers in _together(query, refs):
+        here, there = _stacked([query[n] for n in queries]), _stacked([refs[i][n] for n, i in zip(queries, numbers)])
+        closed = [mask[n] for n, i in zip(queries, numbers) if (mask := masks[i]) is not None]
+        found = _search(here, there, _stacked(closed) if closed else None, patch_size, stride, precision == "bfloat16", compile, side)
+        score[numbers, queries], place[numbers, queries] = found
     return _best_of_refs(score, place, query, refs, patch_size, stride)
 
 
@@ -417,10 +422,10 @@ def row_search(
     refs: list[torch.Tensor],  # (b, c, H, W) descriptors of each reference, any sizes
     patch_size: int = 3,  # odd; patches of this many cells squared are compared
 ) -> Matches:
-    "What `exact_search` gives, by operators that every runtime knows. Raises `ValueError` as it does."
+    "Find what `exact_search` finds, by operators that every runtime knows. Raises `ValueError` as it does."
     check_maps(query, refs, patch_size)
-    found = [_row_by_row(query, ref, patch_size) for ref in refs]
-    return _best_of_refs(*map(torch.stack, zip(*found)), query, refs, patch_size, 1)
+    scores, places = zip(*(_row_by_row(query, ref, patch_size) for ref in refs))
+    return _best_of_refs(torch.stack(scores), torch.stack(places), query, refs, patch_size, 1)
 
 
 def _row_by_row(query: torch.Tensor, ref: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -43,7 +43,8 @@ class _Matcher(nn.Module):
 
     def forward(self, lr: torch.Tensor, descriptors: torch.Tensor) -> dict[str, torch.Tensor]:
         border = 2 * (self.matcher.patch_size // 2) if self.matcher.pad else 0
-        found = self.matcher(lr, ReferenceDescriptors(descriptors, tuple(n - border for n in descriptors.shape[3:5])))
+        h, w = (n - border for n in descriptors.shape[3:5])
+        found = self.matcher(lr, ReferenceDescriptors(descriptors, (h, w)))
         return dict(position=found.position, score=found.score)
 
 

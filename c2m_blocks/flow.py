@@ -26,8 +26,11 @@ def flow_warp(
     flow: torch.Tensor,  # (b, 2, h', w'): (x, y) in pixels of `x`, from each pixel of the result to its place in `x`
     border: bool = False,  # what lies outside is as the nearest pixel of the border, instead of zero
 ) -> torch.Tensor:  # (b, c, h', w')
-    "W of eq. 15: `x` fetched along a flow, bilinear."
-    position = cell_grid(*flow.shape[2:], flow) + flow
+    """Fetch `x` along a flow, bilinear: W of eq. 15.
+
+    `b c h w` and `b 2 h' w'` to `b c h' w'`."""
+    rows, columns = flow.shape[2:]
+    position = cell_grid(rows, columns, flow) + flow
     if border:
         h, w = x.shape[2:]
         position = torch.stack([position[:, 0].clamp(0, w - 1), position[:, 1].clamp(0, h - 1)], 1)
@@ -36,15 +39,18 @@ def flow_warp(
 # %% ../nbs/25_flow.ipynb #93e65ad5
 def _level(width: int) -> nn.Sequential:
     "Frame, warped frame and flow (b, 8, h, w) to what the flow lacks (b, 2, h, w)."
-    layers = []
+    layers: list[nn.Module] = []
     for c, wide in ((8, width), (width, 2 * width), (2 * width, width), (width, width // 2)):
         layers += [nn.Conv2d(c, wide, 7, padding=3), nn.ReLU(inplace=True)]
     level = nn.Sequential(*layers, nn.Conv2d(width // 2, 2, 7, padding=3))
-    for conv in level[::2]:
-        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu"), nn.init.zeros_(conv.bias)
+    convs = [layer for layer in level if isinstance(layer, nn.Conv2d)]
+    for conv in convs:
+        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+        if conv.bias is not None:
+            nn.init.zeros_(conv.bias)
     with torch.no_grad():
-        level[0].weight[:, :6] = _edges_that_move(width)
-        level[-1].weight *= 0.1
+        convs[0].weight[:, :6] = _edges_that_move(width)
+        convs[-1].weight.mul_(0.1)
     return level
 
 
@@ -63,10 +69,13 @@ def _edges_that_move(width: int) -> torch.Tensor:  # (width, 6, 7, 7)
 
 
 class SPyNet(nn.Module):
-    """Optical flow by a pyramid (Ranjan & Black, 2017). `spynet(frame, other)` gives the flow from `frame` to `other`.
+    """Find the optical flow by a pyramid (Ranjan & Black, 2017). `spynet(frame, other)` gives the flow from `frame` to `other`.
 
-    The defaults are the published network of 1.4 million weights, see `from_checkpoint`."""
+    `b 3 h w` and `b 3 h w` to `b 2 h w`, (x, y) in pixels. The defaults are the published network of 1.4 million weights, see
+    `from_checkpoint`."""
 
+    mean: torch.Tensor
+    std: torch.Tensor
     usage = Usage(
         "from c2m_blocks.weights import load_flow",
         'load_flow("FOLDER")',
@@ -82,7 +91,7 @@ class SPyNet(nn.Module):
         super().__init__()
         self.config = dict(levels=levels, width=width, shared=shared)
         self.sizes = levels
-        self.levels = nn.ModuleList(_level(width) for _ in range(1 if shared else levels))  # the smallest picture's first
+        self.levels = nn.ModuleList(_level(width) for _ in range(1 if shared else levels))  # the smallest image's first
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
@@ -91,11 +100,12 @@ class SPyNet(nn.Module):
         frame: torch.Tensor,  # (b, 3, h, w) RGB in [0, 1], h and w multiples of `2 ** (levels - 1)`
         other: torch.Tensor,  # the same
     ) -> list[torch.Tensor]:  # (b, 2, h / 32, w / 32) ... (b, 2, h, w), each in its own pixels
-        "The flow from `frame` to `other` at every size."
+        "Return the flow from `frame` to `other` at every size, the smallest first."
         pictures = [(torch.cat([frame, other]) - self.mean) / self.std]
         for _ in range(self.sizes - 1):
             pictures.append(F.avg_pool2d(pictures[-1], 2))
-        levels, flows = list(self.levels) * (self.sizes // len(self.levels)), []
+        flows: list[torch.Tensor] = []
+        levels = list(self.levels) * (self.sizes // len(self.levels))
         for level, both in zip(levels, reversed(pictures)):
             here, there = both.chunk(2)
             if flows:
@@ -123,7 +133,7 @@ class SPyNet(nn.Module):
         cls,
         weights: dict[str, torch.Tensor],  # by any of the published namings, see `read_checkpoint`
     ) -> "SPyNet":  # in evaluation mode
-        "The published network, with weights named as in mmediting, in BasicSR or in the PyTorch port. Raises `ValueError` for others."
+        "Build the published network, with weights named as in mmediting, BasicSR or the PyTorch port. Raises `ValueError` for others."
         return cls()._filled(weights)
 
     def _filled(self, weights: dict[str, torch.Tensor]) -> "SPyNet":

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -32,7 +33,7 @@ _SMALLEST_TILE = 32  # LR pixels; smaller ones would be nearly all overlap
 def as_bytes(
     amount: str | int,  # "2GB", "500 MB", or bytes
 ) -> int:
-    "An amount of memory as a number. Raises `ValueError` for other texts."
+    "Return an amount of memory as a number. Raises `ValueError` for other texts."
     number, unit = str(amount).strip()[:-2], str(amount).strip()[-2:].upper()
     try:
         return int(amount) if unit not in _UNITS else int(float(number) * _UNITS[unit])
@@ -80,7 +81,7 @@ def search_for(
 @torch.inference_mode(False)  # weights that are made or moved in it can't learn any more
 def prepare_model(
     model: nn.Module | str | Path,  # a network, or what `load_network` takes
-) -> nn.Module:
+) -> Any:  # the network, an `nn.Module`
     "Return a network, loaded if it is named, and on the GPU then if there is one. Raises `ValueError` if it can't be had."
     if isinstance(model, nn.Module):
         return model
@@ -91,7 +92,7 @@ def prepare_model(
 def evaluating(
     net: nn.Module,  # in any mode
 ) -> Iterator[None]:
-    "Within this, a network is in evaluation mode; then each of its parts is in its own again."
+    "Put a network in evaluation mode within a block; then each of its parts is in its own mode again."
     learning = [part for part in net.modules() if part.training]
     if learning:
         net.eval()
@@ -109,7 +110,7 @@ def autocast_to(
     net: nn.Module,  # on a CPU or a GPU
     precision: str,  # one of `PRECISIONS`
 ) -> AbstractContextManager:
-    "Within this, convolutions are done in that precision (`torch.autocast`). Raises `ValueError` for another one."
+    "Return a context in which convolutions are done in that precision (`torch.autocast`). Raises `ValueError` for another one."
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}, but has to be {' or '.join(map(repr, PRECISIONS))}.")
     return torch.autocast(device_of(net).type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
@@ -120,7 +121,7 @@ def _prepared(
     refs: torch.Tensor | list[torch.Tensor] | None,
     model: nn.Module | str | Path,
     search: str,
-) -> tuple[nn.Module, torch.Tensor, list[torch.Tensor], str | None]:
+) -> tuple[Any, torch.Tensor, list[torch.Tensor], str | None]:
     "Network, LR image and a list of references, all where the network is, and how to search. Raises `ValueError` for bad input."
     net, refs = prepare_model(model), [] if refs is None else [refs] if isinstance(refs, torch.Tensor) else list(refs)
     check_image(lr, "lr")
@@ -140,18 +141,18 @@ def find_matches(
     search: str = "auto",  # "exact", "coarse", or by `search_for`
 ) -> Matches | None:  # for each LR pixel, where the network is; None if there is no reference
     "Find an image's pixels in its references: `b 3 h w` to matches of `b h w` cells. Raises `ValueError` with one sentence for bad input."
-    net, lr, refs, search = _prepared(lr, refs, model, search)
+    net, lr, known, how = _prepared(lr, refs, model, search)
     if getattr(net, "matcher", None) is None:
         raise ValueError(f"This {type(net).__name__} has no matcher: take a network that has one, such as {BUNDLED[0]}.")
     with evaluating(net):
-        return find_matches_with(net.matcher, lr, refs, search=search) if refs else None
+        return find_matches_with(net.matcher, lr, known, search=how) if known else None
 
 # %% ../nbs/50_inference.ipynb #5c80472d
 @torch.inference_mode()
 def upscale(
     lr: torch.Tensor,  # (b, 3, h, w) RGB in [0, 1]
     refs: torch.Tensor | list[torch.Tensor] | None = None,  # (b, 3, H, W) of any size, several, or none
-    model: RefSRNet | str | Path = BUNDLED[0],  # a network, or what `load_network` takes
+    model: nn.Module | str | Path = BUNDLED[0],  # a network, or what `load_network` takes
     tile: int | None = None,  # LR pixels, see `RefSRNet`
     max_memory: str | int | None = None,  # picks the tile: "2GB"
     search: str = "auto",  # see `find_matches`
@@ -161,7 +162,7 @@ def upscale(
     """Upscale images by the network's factor, with the texture of references: `b 3 h w` to `b 3 (scale h) (scale w)`.
 
     Raises `ValueError` with one sentence for bad input."""
-    there, (net, lr, refs, search) = lr, _prepared(lr, refs, model, search)
+    there, (net, lr, known, how) = lr, _prepared(lr, refs, model, search)
     if isinstance(net, BasicVSR):
         raise ValueError(f"A {type(net).__name__} upscales clips: take a network for images, such as {BUNDLED[0]}.")
     if tile is not None and max_memory is not None:
@@ -169,11 +170,11 @@ def upscale(
     if tile is not None and tile < 1:
         raise ValueError(f"tile is {tile}, but has to be at least one pixel.")
     if max_memory is not None:
-        tile = tile_for(net, lr, refs, max_memory)
-    options = dict(matches=matches, tile=tile, search=None if matches else search)
+        tile = tile_for(net, lr, known, max_memory)
+    options = dict(matches=matches, tile=tile, search=None if matches else how)
     options = {name: value for name, value in options.items() if value is not None}
     with autocast_to(net, precision), evaluating(net):
-        return net(lr, refs or None, **options).clamp_(0, 1).to(there.device)
+        return net(lr, known or None, **options).clamp_(0, 1).to(there.device)
 
 # %% ../nbs/50_inference.ipynb #a0dd17fd
 MAX_FRAME_COMPARISONS = MAX_COMPARISONS // 60  # comparisons of places that a frame of a clip is allowed, about a second
@@ -189,11 +190,13 @@ def restore(
     max_comparisons: int = MAX_FRAME_COMPARISONS,  # comparisons of places that are too many for a frame
     precision: str = "float32",  # of the convolutions, see `autocast_to`
 ) -> Iterator[torch.Tensor]:  # (1, 3, scale h, scale w) where the network is, not clamped
-    "Upscale frames one after another. Raises `ValueError` with one sentence for what does not fit together."
-    clips, propagate, device = isinstance(net, StreamsClips), search == "propagate", device_of(net)
+    """Upscale frames one after another, with references `1 3 H W` or without: each `1 3 h w` to `1 3 (scale h) (scale w)`.
+
+    Raises `ValueError` with one sentence for what does not fit together."""
+    propagate, device = search == "propagate", device_of(net)
     if search not in ("auto", *SEARCHES):
         raise ValueError(f"search is {search!r}, but has to be 'auto', 'exact', 'coarse' or 'propagate'.")
-    if propagate and not clips:
+    if propagate and not isinstance(net, StreamsClips):
         raise ValueError("search is 'propagate', but a network for images sees each frame alone: take one for clips, or another search.")
     refs, frames = [ref.to(device) for ref in refs], (frame.to(device) for frame in frames)
     frames = within(lambda: torch.autocast(device.type, enabled=False), frames)  # whoever decodes them wants all digits
@@ -202,14 +205,14 @@ def restore(
         return
     # if matches are carried on, it is the first frame alone that is searched
     auto = search_for(net, first, refs, MAX_COMPARISONS if propagate else max_comparisons)
-    search = auto if search == "auto" else search
+    how = auto if search == "auto" else search
     frames = chain([first], frames)
-    if clips:
-        options = dict(search=search, first_search=auto if propagate else None)
-        options = {name: value for name, value in options.items() if refs and value is not None}
+    if isinstance(net, StreamsClips):
+        given = dict(search=how, first_search=auto if propagate else None)
+        options: dict[str, Any] = {name: value for name, value in given.items() if refs and value is not None}
         restored = net.stream(frames, refs or None, window=window, **options)
     else:
-        restored = _one_by_one(frames, net, refs, search if refs else None)
+        restored = _one_by_one(frames, net, refs, how if refs else None)
     yield from within(lambda: _as_used(net, precision), restored)
 
 
@@ -220,7 +223,7 @@ def _as_used(net: nn.Module, precision: str) -> Iterator[None]:
         yield
 
 
-def _one_by_one(frames: Iterable[torch.Tensor], net: nn.Module, refs: list[torch.Tensor], search: str | None) -> Iterator[torch.Tensor]:
+def _one_by_one(frames: Iterable[torch.Tensor], net: RefSRNet, refs: list[torch.Tensor], search: str | None) -> Iterator[torch.Tensor]:
     "What a network for images makes of frames."
     encoded, options = [net.encode_reference(ref) for ref in refs] or None, {} if search is None else dict(search=search)
     for frame in frames:
@@ -237,18 +240,18 @@ def default_output(
 
 # %% ../nbs/50_inference.ipynb #d9a5cce5
 def upscale_file(
-    lr: str | Path,  # the picture to upscale: PNG, JPEG or WebP
+    lr: str | Path,  # the image to upscale: PNG, JPEG or WebP
     refs: list[str | Path] | None = None,  # photos of the same place, none or several
     out: str | Path | None = None,  # .png, .jpg or .webp; default: `default_output`
-    model: RefSRNet | str | Path = BUNDLED[0],  # a network, or what `load_network` takes
+    model: nn.Module | str | Path = BUNDLED[0],  # a network, or what `load_network` takes
     force: bool = False,  # overwrite `out`
     **options,  # of `upscale`
 ) -> Path:  # of the result
     "Upscale an image file. Raises `ValueError` with one sentence, before the work where that is possible."
     if out is not None:
         check_output(out, force)
-    model = prepare_model(model)
-    out = check_output(out or default_output(lr, model.scale), force)
-    pictures = [read_image(path) for path in (lr, *(refs or []))]
-    write_image(upscale(pictures[0], pictures[1:] or None, model, **options), out)
+    net = prepare_model(model)
+    out = check_output(out or default_output(lr, net.scale), force)
+    first, *others = (read_image(path) for path in (lr, *(refs or [])))
+    write_image(upscale(first, others or None, net, **options), out)
     return out

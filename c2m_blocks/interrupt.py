@@ -35,7 +35,7 @@ class DeferredInterrupt:
         self,
         items: Iterable[Item],  # computed one by one: what is computed when Ctrl-C comes is thrown away
     ) -> Iterator[Item]:
-        "The same items, until Ctrl-C comes."
+        "Return the same items until Ctrl-C comes."
         items = iter(items)
         while not self.came:
             try:

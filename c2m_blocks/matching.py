@@ -45,8 +45,8 @@ def match_patches(
         return _of_no_values(query, refs, patch_size)
     masks = [forbidden] if isinstance(forbidden, torch.Tensor) else forbidden
     if (start is not None) != (search == "propagate"):
-        given = "given" if start else "missing"
-        raise ValueError(f"search is {search!r} and start is {given}: 'propagate' needs a start, the others have none.")
+        state = "given" if start else "missing"
+        raise ValueError(f"search is {search!r} and start is {state}: 'propagate' needs a start, the others have none.")
     if torch.compiler.is_compiling():
         known = [] if start is None else [start.position, start.score, *([] if start.ref_index is None else [start.ref_index])]
         position, score, index = _as_one_step(query, refs, patch_size, search, known, masks or [], stride, precision, compile)
@@ -76,8 +76,8 @@ def _as_one_step(
     query: torch.Tensor, refs: list[torch.Tensor], patch_size: int, search: str, start: list[torch.Tensor], forbidden: list[torch.Tensor],
     stride: int, precision: str, compile: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    start = Matches(start[0], start[1], (0, 0), *start[2:]) if start else None
-    found = match_patches(query, refs, patch_size, search, start, forbidden or None, stride, precision, compile)
+    first = Matches(start[0], start[1], (0, 0), start[2] if len(start) > 2 else None) if start else None
+    found = match_patches(query, refs, patch_size, search, first, forbidden or None, stride, precision, compile)
     return found.position, found.score, torch.zeros_like(found.score, dtype=torch.long) if found.ref_index is None else found.ref_index
 
 
@@ -98,16 +98,19 @@ def refine_matches(
     radius: int = 1,  # how far to look, pixels along each axis
 ) -> tuple[torch.Tensor, torch.Tensor]:  # (2, p) pixels, and (p,) scores
     "Move matches to the best pixel within a radius, by the same score as `match_patches`."
-    (s, H, W), picture, best = shifted.shape[2:5], here // query[0, ..., 0].numel(), None
+    (s, H, W), number = shifted.shape[2:5], here // query[0, ..., 0].numel()
     last = numbers_like(pixel, W - patch_size, H - patch_size)[:, None] * s + s - 1
-    # the place itself comes first, so that it wins where nothing is better
-    for dy, dx in sorted(product(range(-radius, radius + 1), repeat=2), key=lambda d: abs(d[0]) + abs(d[1])):
+
+    def moved_by(dy: int, dx: int) -> tuple[torch.Tensor, torch.Tensor]:
         moved = torch.minimum((pixel + pixel.new_tensor([[dx], [dy]])).clamp(min=0), last)
         (column, row), (x, y) = moved // s, moved % s
-        there = ((s * s * picture + s * y + x) * H + row) * W + column
-        score = patch_products(query, shifted, here, there, patch_size)
-        if best is None:
-            best, at = score, moved
-        else:
-            at, best = torch.where(score > best, moved, at), torch.maximum(score, best)
+        there = ((s * s * number + s * y + x) * H + row) * W + column
+        return moved, patch_products(query, shifted, here, there, patch_size)
+
+    # the place itself comes first, so that it wins where nothing is better
+    first, *others = sorted(product(range(-radius, radius + 1), repeat=2), key=lambda d: abs(d[0]) + abs(d[1]))
+    at, best = moved_by(*first)
+    for step in others:
+        moved, score = moved_by(*step)
+        at, best = torch.where(score > best, moved, at), torch.maximum(score, best)
     return at, best / (patch_size + 1e-5) ** 2

@@ -31,20 +31,20 @@ def _prepare(
     luma: bool,  # the luma of RGB instead of the channels
     window: int,  # least height and width that must be left
 ) -> tuple[torch.Tensor, torch.Tensor]:  # two (b, 1 or c, h - 2 border, w - 2 border), float64
-    "Both pictures as they are compared, or one sentence that says why they can't be."
+    "Both images as they are compared, or one sentence that says why they can't be."
     _check_pair(sr, hr)
     if border < 0:
         raise ValueError(f"border is {border}, but has to be 0 or the number of pixels to cut off on each side.")
     h, w = (n - 2 * border for n in sr.shape[-2:])
     if min(h, w) < window:
         raise ValueError(
-            f"A picture of {sr.shape[-1]} x {sr.shape[-2]} pixels less a border of {border} is smaller than "
-            f"{window} x {window}: pass a smaller border or a larger picture."
+            f"An image of {sr.shape[-1]} x {sr.shape[-2]} pixels less a border of {border} is smaller than "
+            f"{window} x {window}: pass a smaller border or a larger image."
         )
-    pair = (x[..., border : border + h, border : border + w] for x in (sr, hr))
+    sr, hr = (x[..., border : border + h, border : border + w] for x in (sr, hr))
     # a device without float64 (Apple's) measures on the CPU
-    pair = (x.cpu().double() if x.device.type == "mps" else x.double() for x in pair)
-    return tuple(rgb_to_y(x) if luma else x for x in pair)
+    sr, hr = (x.cpu().double() if x.device.type == "mps" else x.double() for x in (sr, hr))
+    return (rgb_to_y(sr), rgb_to_y(hr)) if luma else (sr, hr)
 
 # %% ../nbs/02_metrics.ipynb #5c184afd
 def psnr(
@@ -53,10 +53,12 @@ def psnr(
     border: int = 0,  # pixels that are cut off on each side; papers often cut the scale, 4
     luma: bool = True,  # on MATLAB's luma; else the mean over all channels
 ) -> torch.Tensor:  # (b,) float64, in dB
-    """Peak signal-to-noise ratio of each picture; infinite where both are equal.
+    """Return the peak signal-to-noise ratio of each image; infinite where both are equal.
+
+    `b 3 h w` and `b 3 h w` to `b`.
 
     Nothing is clipped or rounded: pass `sr.clamp(0, 1)` if that is what will be saved.
-    Raises `ValueError` unless both are float pictures (b, c, h, w) of one shape without NaN, larger than the border."""
+    Raises `ValueError` unless both are float images (b, c, h, w) of one shape without NaN, larger than the border."""
     sr, hr = _prepare(sr, hr, border, luma, window=1)
     return -10 * reduce((sr - hr) ** 2, "b c h w -> b", "mean").log10()
 
@@ -67,7 +69,9 @@ def ssim(
     border: int = 0,  # pixels that are cut off on each side; papers often cut the scale, 4
     luma: bool = True,  # on MATLAB's luma; else the mean over all channels
 ) -> torch.Tensor:  # (b,) float64; 1 if equal
-    """Structural similarity of each picture (Wang et al., 2004), as the authors' MATLAB code: K1 = 0.01, K2 = 0.03.
+    """Return the structural similarity of each image (Wang et al., 2004), as the authors' MATLAB code: K1 = 0.01, K2 = 0.03.
+
+    `b 3 h w` and `b 3 h w` to `b`.
 
     Raises `ValueError` as `psnr` does, and if less than the 11 x 11 window is left inside the border."""
     from kornia.metrics import ssim as ssim_map  # here, because kornia takes long to import
@@ -80,8 +84,10 @@ def aee(
     flow: torch.Tensor,  # (b, 2, h, w) displacements (x, y), in pixels
     target: torch.Tensor,  # the true displacements, of the same shape
     mask: torch.Tensor | None = None,  # (b, h, w), true where the target is known
-) -> torch.Tensor:  # (b,) in pixels; NaN for a picture whose mask is empty
-    """Average end-point error of each flow.
+) -> torch.Tensor:  # (b,) in pixels; NaN for an image whose mask is empty
+    """Return the average end-point error of each flow.
+
+    `b 2 h w` and `b 2 h w` to `b`.
 
     Raises `ValueError` unless both flows are (b, 2, h, w), the flow is finite wherever it counts, and the mask fits."""
     if flow.shape != target.shape or flow.ndim != 4 or flow.shape[1] != 2:

@@ -16,6 +16,7 @@ from .core import atomically, check_output
 from .metrics import psnr
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # %% auto #0
@@ -23,15 +24,17 @@ __all__ = ['FIGURE_FORMATS', 'new_figure', 'show_image', 'compare', 'draw_pictur
 
 # %% ../nbs/04_plotting.ipynb #01da11d6
 def new_figure(width: float, height: float) -> Figure:
-    "A figure that no window belongs to, so that it can be drawn anywhere."
+    "Return an empty figure that no window belongs to, so that it can be drawn anywhere."
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained", dpi=60)
 
 
-def show_image(ax, x: torch.Tensor, title: str = "") -> None:
+def show_image(ax: Axes, x: torch.Tensor, title: str = "") -> None:
+    "Draw the first image of a batch `b 3 h w`."
     ax.imshow(rearrange(x[0].detach().float().clamp(0, 1).cpu(), "c h w -> h w c").numpy())
-    ax.set_axis_off(), ax.set_title(title, fontsize=9, parse_math=False)  # names may hold a $
+    ax.set_axis_off()
+    ax.set_title(title, fontsize=9, parse_math=False)  # names may hold a $
 
 # %% ../nbs/04_plotting.ipynb #5b21ac75
 def compare(
@@ -40,11 +43,11 @@ def compare(
     crops: int = 3,  # how many
     size: int = 64,  # side of a crop, pixels
 ) -> Figure:
-    "The first picture whole, and crops of all of them where they differ most."
+    "Draw the last image whole, and crops of all of them where they differ most."
     everything = dict(pictures) if hr is None else {**pictures, "original": hr}
     shown = list(everything.values())
     if len({p.shape for p in shown}) != 1:
-        raise ValueError(f"The pictures have sizes {[tuple(p.shape) for p in shown]}: give pictures of one size.")
+        raise ValueError(f"The images have sizes {[tuple(p.shape) for p in shown]}: give images of one size.")
     h, w = shown[0].shape[-2:]
     size = min(size, h, w)
     places = _where_different(torch.cat([p.float().clamp(0, 1).cpu() for p in shown]), crops, size)
@@ -60,25 +63,24 @@ def compare(
             ax = figure.add_subplot(grid[row, column])
             title = ""
             if row == 0:
-                known = hr is not None and name != "original"
-                title = f"{name}\n{psnr(picture, hr).item():.2f} dB" if known else name
+                title = name if hr is None or name == "original" else f"{name}\n{psnr(picture, hr).item():.2f} dB"
             show_image(ax, picture[..., y : y + size, x : x + size], title)
             _frame(ax, 0, 0, size, colour)
     return figure
 
 
-def _frame(ax, x: int, y: int, size: int, colour: str) -> None:
+def _frame(ax: Axes, x: int, y: int, size: int, colour: str) -> None:
     from matplotlib.patches import Rectangle
 
     ax.add_patch(Rectangle((x - 0.5, y - 0.5), size, size, fill=False, ec=colour, lw=2, clip_on=False))
 
 
 def _where_different(pictures: torch.Tensor, crops: int, size: int) -> list[tuple[int, int]]:
-    "Upper left corners of crops in which the pictures (n, 3, h, w) differ most and that don't overlap."
+    "Upper left corners of crops in which the images (n, 3, h, w) differ most and that don't overlap."
     spread = F.avg_pool2d(pictures.var(0, correction=0, keepdim=True).mean(1, keepdim=True), size, stride=1)[0, 0]
-    places = []
+    places: list[tuple[int, int]] = []
     while len(places) < crops and spread.max() >= 0:
-        y, x = divmod(spread.argmax().item(), spread.shape[1])
+        y, x = divmod(int(spread.argmax()), spread.shape[1])
         places.append((x, y))
         spread[max(0, y - size) : y + size, max(0, x - size) : x + size] = -1
     return places
@@ -88,9 +90,9 @@ def draw_pictures(
     pictures: dict[str, torch.Tensor],  # (1, 3, h, w) each, of any size, by the name under which it is shown
     columns: int = 4,  # in a line, at most
 ) -> Figure:
-    "Pictures side by side, line by line. Raises `ValueError` if there are none."
+    "Draw images side by side, line by line. Raises `ValueError` if there are none."
     if not pictures:
-        raise ValueError("There are no pictures to draw: give at least one.")
+        raise ValueError("There are no images to draw: give at least one.")
     lines, columns = -(-len(pictures) // columns), min(columns, len(pictures))
     tallest = max(x.shape[-2] / x.shape[-1] for x in pictures.values())
     figure = new_figure(3 * columns, lines * (0.3 + 3 * min(tallest, 2)))
@@ -103,11 +105,11 @@ def draw_pictures(
 
 # %% ../nbs/04_plotting.ipynb #6e1c9a2b
 def compare_rows(
-    rows: dict[str, dict[str, torch.Tensor]],  # by title, pictures (1, 3, h, w) of one size by name; the last one is the truth
+    rows: dict[str, dict[str, torch.Tensor]],  # by title, images (1, 3, h, w) of one size by name; the last one is the truth
     refs: dict[str, torch.Tensor],  # (1, 3, H, W) by title, where there is a reference
     size: int = 96,  # side of a crop, pixels
 ) -> Figure:
-    "A row for each picture. Raises `ValueError` for pictures of several sizes in a row."
+    "Draw a row for each image. Raises `ValueError` for images of several sizes in a row."
     columns = 2 + max(map(len, rows.values()))
     figure = new_figure(2.6 * columns, 2.35 * len(rows))
     axes = figure.subplots(len(rows), columns, squeeze=False)
@@ -116,7 +118,7 @@ def compare_rows(
             ax.set_axis_off()
         shown = list(pictures.values())
         if len({p.shape for p in shown}) != 1:
-            raise ValueError(f"The pictures of {title} have sizes {[tuple(p.shape) for p in shown]}: give pictures of one size.")
+            raise ValueError(f"The images of {title} have sizes {[tuple(p.shape) for p in shown]}: give images of one size.")
         side = min(size, *shown[0].shape[-2:])
         (x, y), *_ = _where_different(torch.cat([p.float().clamp(0, 1).cpu() for p in shown[:-1] or shown]), 1, side)
         if title in refs:
@@ -131,7 +133,7 @@ def compare_rows(
 def draw_curves(
     rows: list[dict],  # with `step` and what was measured there, see `read_metrics`
 ) -> Figure:
-    "Losses and figures of a training against its steps."
+    "Draw losses and figures of a training against its steps."
     names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in ("step", "waited")]
     if any(all(row.get(name) == row.get("total") for row in rows) for name in names if name != "total"):
         names.remove("total")  # of a loss that has one part

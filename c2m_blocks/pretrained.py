@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from inspect import signature
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin, hf_hub_download
@@ -29,7 +29,7 @@ from .core import atomically, write_text
 def read_checkpoint(
     source: str | Path | dict,  # a `.safetensors` file, a `.pth` file, or a state dict
 ) -> dict[str, torch.Tensor]:
-    "Weights by name; `params` wrappers and `module.` prefixes are taken off. Raises `ValueError` for anything that holds no weights."
+    "Read weights by name; `params` wrappers and `module.` prefixes are taken off. Raises `ValueError` for anything that holds no weights."
     weights = source
     if not isinstance(source, dict):
         path = Path(source)
@@ -172,6 +172,9 @@ PyTorch blocks of C2-Matching (Jiang et al., arXiv:2212.09581).
 {training}""".rstrip() + "\n"
 
 # %% ../nbs/07_pretrained.ipynb #2273d873
+_Network = TypeVar("_Network", bound="PretrainedNetwork")
+
+
 class PretrainedNetwork(nn.Module, ModelHubMixin):
     "A network that is saved as a folder and loaded by its name."
 
@@ -180,17 +183,17 @@ class PretrainedNetwork(nn.Module, ModelHubMixin):
 
     @property
     def config(self) -> dict[str, Any]:
-        "Constructor arguments that rebuild this network: its parts as they are now, and its numbers."
+        "Return constructor arguments that rebuild this network: its parts as they are now, and its numbers."
         raise NotImplementedError
 
     @classmethod
-    def from_pretrained(
-        cls,
+    def from_pretrained(  # type: ignore[override]  # the Hub's own options are among `options`
+        cls: type[_Network],
         name: str | Path,  # a bundled network ("c2m-tiny", "c2m-video-tiny"), a folder, or a repository of the Hub ("user/name")
         *,
         parts: Iterable[type] = (),  # classes of your own that the folder names, with a `config` of constructor arguments
         **options: Any,  # parts themselves (`matcher=...`), or options of the Hub (`revision`, `cache_dir`, `local_files_only` ...)
-    ):  # in evaluation mode
+    ) -> _Network:  # in evaluation mode
         "Load a trained network. Raises `ValueError` if it can't be found or if its weights don't fit."
         types = {kind.__name__: kind for kind in cls.part_types}
         for kind in parts:

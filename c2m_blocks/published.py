@@ -78,7 +78,7 @@ def video_weights(
     weights: dict[str, torch.Tensor],  # of the published video network
     vggs: dict[str, VGGFeatures],  # ours, by their names in the network
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:  # under our names; and those of the flow, as published
-    "Divide the weights of the published video network. Names that it does not have stay as they are."
+    "Return the weights of the published video network, those of its flow apart. Names that it does not have stay as they are."
     ours, convolutions = {}, {part: vgg_names(vgg, part) for part, vgg in vggs.items()}
     for name, weight in weights.items():
         if name.endswith((".mean", ".std")):

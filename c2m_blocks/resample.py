@@ -27,7 +27,7 @@ def _taps(
     n_in: int,  # pixels along the axis
     n_out: int,  # pixels wanted
     step: float,  # input pixels per output pixel
-    mirror: bool,  # mirror the picture at its border (MATLAB), or cut the kernel off there (PIL)
+    mirror: bool,  # mirror the image at its border (MATLAB), or cut the kernel off there (PIL)
 ) -> tuple[torch.Tensor, torch.Tensor]:  # input index and float64 weight, each (n_out, taps)
     "The input pixels under the kernel of each output pixel, and their weights."
     stretch = max(step, 1.0)
@@ -60,7 +60,7 @@ def _along(
     return out
 
 # %% ../nbs/01_resample.ipynb #af0f68ed
-def _check_picture(x: torch.Tensor) -> None:
+def _check_image(x: torch.Tensor) -> None:
     check_float(x, "x")
     if x.ndim < 2 or 0 in x.shape[-2:]:
         raise ValueError(f"x has shape {tuple(x.shape)}, but has to be (..., h, w) with at least one pixel.")
@@ -74,16 +74,18 @@ def _target(
     size: tuple[int, int] | None,  # (height, width)
 ) -> tuple[tuple[int, int], tuple[float, float]]:  # output size, and input pixels per output pixel on each axis
     "The size that is asked for, or one sentence that says what is wrong."
-    _check_picture(x)
+    _check_image(x)
     if (scale is None) == (size is None):
         raise ValueError(f"scale is {scale} and size is {size}, but exactly one of them has to be given.")
     if size is None:
         if not (isinstance(scale, Real) and 0 < scale < math.inf):
             raise ValueError(f"scale is {scale!r}, but has to be a number greater than 0, such as 4 or 0.25.")
-        return tuple(scale * n if isinstance(scale, Integral) else math.ceil(scale * n) for n in x.shape[-2:]), (1 / scale, 1 / scale)
+        rows, columns = (scale * n if isinstance(scale, Integral) else math.ceil(scale * n) for n in x.shape[-2:])
+        return (rows, columns), (1 / scale, 1 / scale)
     if not isinstance(size, Sequence) or len(size) != 2 or not all(isinstance(n, Integral) and n > 0 for n in size):
         raise ValueError(f"size is {size!r}, but has to be two whole numbers greater than 0: (height, width).")
-    return tuple(size), tuple(n / m for n, m in zip(x.shape[-2:], size))
+    rows, columns = size
+    return (rows, columns), (x.shape[-2] / rows, x.shape[-1] / columns)
 
 # %% ../nbs/01_resample.ipynb #03d420be
 def bicubic(
@@ -92,6 +94,8 @@ def bicubic(
     size: tuple[int, int] | None = None,  # (height, width), instead of `scale`
 ) -> torch.Tensor:  # (..., ceil(scale h), ceil(scale w)) or (..., *size), neither rounded nor clipped
     """Resize as MATLAB's `imresize(x, scale, 'bicubic')`: Keys' kernel, antialiased when it shrinks, mirrored border.
+
+    `... h w` to `... (scale h) (scale w)`, sides rounded up, or to the given size.
 
     Computed in the dtype of `x`, differentiable. With `scale` the pixels are `1 / scale` apart even if the size was
     rounded up, with `size` the ratio of the sizes. Raises `ValueError` if `x` is no float tensor, is empty or holds
@@ -115,7 +119,9 @@ def bicubic_pil(
 ) -> torch.Tensor:  # (..., h', w'); if `rounded`, float32 multiples of 1/255 in [0, 1]
     """Resize as PIL's `Image.resize(size, BICUBIC)` does: Keys' kernel, antialiased when it shrinks, cut at the border.
 
-    With `rounded`, `x` is brought to 8 bits first, as a picture that was read from a file already is. Without, it is
+    `... h w` to `... (scale h) (scale w)`, sides rounded up, or to the given size.
+
+    With `rounded`, `x` is brought to 8 bits first, as an image that was read from a file already is. Without, it is
     computed in the dtype of `x`, neither rounded nor clipped, differentiable. Raises `ValueError` as `bicubic` does."""
     target, steps = _target(x, scale, size)
     rows_lost, columns_lost = (n - m for n, m in zip(x.shape[-2:], target))
@@ -140,7 +146,9 @@ def bicubic_pil(
 def rgb_to_y(
     x: torch.Tensor,  # (..., 3, h, w) RGB in [0, 1]
 ) -> torch.Tensor:  # (..., 1, h, w) in [16/255, 235/255], not rounded
-    "Luma as in MATLAB's `rgb2ycbcr` (ITU-R BT.601, studio range). Raises `ValueError` if `x` is no float RGB picture."
+    """Return the luma of MATLAB's `rgb2ycbcr` (ITU-R BT.601, studio range): `... 3 h w` to `... 1 h w`.
+
+    Raises `ValueError` if `x` is no float RGB image."""
     check_float(x, "x")
     if x.ndim < 3 or x.shape[-3] != 3:
         raise ValueError(f"x has shape {tuple(x.shape)}, but has to be (..., 3, h, w): RGB, channels before rows.")

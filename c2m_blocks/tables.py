@@ -20,7 +20,7 @@ def markdown(
     lines: list[list[str]],  # what stands in them
     texts: Collection[int] = (0,),  # numbers of the columns that hold text; figures stand at the right
 ) -> str:
-    "A table in Markdown."
+    "Return a table in Markdown."
     rules = ["---" if i in texts else "---:" for i in range(len(head))]
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, rules, *lines))
 
@@ -29,7 +29,7 @@ def as_markdown(
     rows: list[dict],  # texts, numbers and None by column, the columns of the first row
     columns: list[str] | None = None,  # which, and in which order; default: all
 ) -> str:
-    """Rows as a table in Markdown. An error or an interval stands beside its figure, large whole numbers are in millions or billions.
+    """Return rows as a table in Markdown. An error or an interval stands beside its figure, large whole numbers are in millions or more.
 
     Raises `ValueError` if there are no rows, or no such column."""
     if not rows:
@@ -60,7 +60,7 @@ def concat_tables(
     tables: dict[str, list[dict]],  # rows by name
     column: str = "model",  # that the names get
 ) -> list[dict]:
-    "The rows of several tables as those of one, with a column more."
+    "Return the rows of several tables as those of one, with a column more."
     return [{column: name} | row for name, rows in tables.items() for row in rows]
 
 # %% ../nbs/03_tables.ipynb #6c5b47f5
@@ -83,5 +83,6 @@ def write_table(
 def _as_csv(rows: list[dict]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
-    writer.writeheader(), writer.writerows(rows)
+    writer.writeheader()
+    writer.writerows(rows)
     return text.getvalue().removesuffix("\n")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -66,7 +66,7 @@ def warp_matches(
     matches: Matches,  # of the frame before
     flow: torch.Tensor,  # (b, 2, h, w): (x, y) in LR pixels, from this frame to the one before
 ) -> Matches:  # of this frame, as far as it can be guessed
-    "Matches that have moved along with the picture; a place that was out of sight takes over those of the nearest one that was not."
+    "Return matches that have moved along with the image; a place that was out of sight takes over those of the nearest one that was not."
     b, _, h, w = flow.shape
     place = cell_grid(h, w, flow) + flow
     near = torch.stack([place[:, 0].round().clamp(0, w - 1), place[:, 1].round().clamp(0, h - 1)], 1)
@@ -81,7 +81,7 @@ def warp_matches(
 class StreamsClips(Protocol):
     "A network that restores a clip frame by frame, each with the help of others."
 
-    def stream(self, frames: Iterable[torch.Tensor], ref: Any = None, **options: Any) -> Iterator[torch.Tensor]: ...
+    def stream(self, frames: Iterable[torch.Tensor], ref: Any = None, *args: Any, **options: Any) -> Iterator[torch.Tensor]: ...
 
 # %% ../nbs/33_video.ipynb #5065f242
 WINDOW, _OVERLAP = 24, 8  # frames of a long clip that are restored at a time, and frames after them that are looked at
@@ -114,12 +114,12 @@ def _trunk(inputs: int, channels: int, blocks: int) -> nn.Sequential:
 
 
 class BasicVSR(PretrainedNetwork):
-    """Video super-resolution (Chan et al., 2021), with the attention of eq. 16. `net(frames)`; the result is not clamped.
+    """Upscale clips by video super-resolution (Chan et al., 2021), with the attention of eq. 16. `net(frames)`; the result is not clamped.
 
-    `b t 3 h w` to `b t 3 (scale h) (scale w)`.     `RefBasicVSR` without its reference branch: the column *No Ref* of Table 5."""
+    `b t 3 h w` to `b t 3 (scale h) (scale w)`. It is `RefBasicVSR` without its reference branch, the column *No Ref* of Table 5."""
 
     own_branches = 2
-    part_types = (SPyNet,)
+    part_types: ClassVar[tuple[type, ...]] = (SPyNet,)
     usage = Usage(
         "from c2m_blocks import BasicVSR",
         'BasicVSR.from_pretrained("FOLDER")',
@@ -144,7 +144,7 @@ class BasicVSR(PretrainedNetwork):
             raise ValueError(f"A network for x{scale} has {len(scales)} scales: give {len(scales)} channels, not {len(channels)}.")
         coarse, fine = channels[0], channels[-1]
         self.flow, self.scale = SPyNet() if flow is None else flow, scale
-        self.hparams = dict(fusion=fusion, channels=channels, blocks=tuple(blocks), scale=scale)
+        self.hparams: dict[str, Any] = dict(fusion=fusion, channels=channels, blocks=tuple(blocks), scale=scale)
         self.content = _trunk(3, coarse, blocks[0])
         self.forward_branch, self.backward_branch = (_trunk(2 * coarse, coarse, blocks[1]) for _ in range(2))
         steps = zip(channels, channels[1:], (b // a for a, b in pairwise(scales)))
@@ -158,13 +158,13 @@ class BasicVSR(PretrainedNetwork):
 
     @property
     def config(self) -> dict[str, Any]:
-        "Constructor arguments that rebuild this network: its parts as they are now, and its numbers."
+        "Return constructor arguments that rebuild this network: its parts as they are now, and its numbers."
         return dict(flow=self.flow) | self.hparams
 
     def forward(
         self,
         frames: torch.Tensor,  # (b, t, 3, h, w) RGB in [0, 1]
-        ref: torch.Tensor | EncodedReference | list[torch.Tensor | EncodedReference] | None = None,  # (b, 3, H, W) of any size, or several
+        ref: torch.Tensor | EncodedReference | Sequence[torch.Tensor | EncodedReference] | None = None,  # (b, 3, H, W), one or several
         search: str | None = None,  # "propagate": each frame from the matches of the one before; default: the matcher's own
         first_search: str | None = None,  # with "propagate", how the frames are searched that have none before them
     ) -> torch.Tensor:  # (b, t, 3, scale h, scale w)
@@ -172,7 +172,7 @@ class BasicVSR(PretrainedNetwork):
 
         Raises `ValueError` for what is no clip, and for references and a search that don't fit."""
         if frames.ndim != 5 or frames.shape[2] != 3 or not frames.shape[1]:
-            hint = "a clip is clip[None], a single picture picture[:, None]"
+            hint = "a clip is clip[None], a single image image[:, None]"
             raise ValueError(f"frames has shape {tuple(frames.shape)}, but has to be (b, t, 3, h, w): {hint}.")
         check_image(frames.flatten(0, 1), "frames")
         reference = self._reference(ref, len(frames), search)
@@ -184,16 +184,20 @@ class BasicVSR(PretrainedNetwork):
     def stream(
         self,
         frames: Iterable[torch.Tensor],  # (b, 3, h, w) each; taken when they are wanted
-        ref: torch.Tensor | EncodedReference | list[torch.Tensor | EncodedReference] | None = None,  # as for `forward`
+        ref: torch.Tensor | EncodedReference | Sequence[torch.Tensor | EncodedReference] | None = None,  # as for `forward`
         window: int = WINDOW,  # frames that are restored at a time
         overlap: int = _OVERLAP,  # frames after them that they know of
         search: str | None = None,  # as for `forward`
         first_search: str | None = None,  # as for `forward`
     ) -> Iterator[torch.Tensor]:  # (b, 3, scale h, scale w) each
-        "Restore a clip of any length in bounded memory, frame by frame. Raises `ValueError` as `forward` does."
+        """Restore a clip of any length in bounded memory, frame by frame: each `b 3 h w` to `b 3 (scale h) (scale w)`.
+
+        Raises `ValueError` as `forward` does."""
         if window < 1 or overlap < 0:
             raise ValueError(f"window is {window} and overlap {overlap}, but at least 1 frame is restored at a time, and 0 or more follow.")
-        frames, reference, past, known = iter(frames), None, None, []
+        reference: list[EncodedReference] = []
+        known: list[torch.Tensor] = []
+        frames, past = iter(frames), None
         while True:
             for frame in islice(frames, window + overlap - len(known)):
                 check_image(frame, "a frame")
@@ -223,20 +227,20 @@ class BasicVSR(PretrainedNetwork):
         to_next, to_before = self._flows(frames if past is None else [past.frame, *frames])
         ahead = self._ahead(features, to_next[-len(frames) + 1 :] if len(frames) > 1 else [])
         for i, feature in enumerate(features[:count]):
-            flow = None if past is None else to_before[len(to_before) - len(frames) + i]
-            state = torch.zeros_like(feature) if past is None else flow_warp(past.state, flow)
+            start, age = None, 0
+            if past is None:
+                state = torch.zeros_like(feature)
+            else:
+                flow = to_before[len(to_before) - len(frames) + i]
+                state = flow_warp(past.state, flow)
+                if searches[0] == "propagate" and past.matches is not None and past.age + 1 < _RENEWED:
+                    start, age = warp_matches(past.matches, flow), past.age + 1
             state = self.forward_branch(torch.cat([feature, state], 1))
-            start = self._start(past, flow) if searches[0] == "propagate" else None
             search = searches[1] if searches[0] == "propagate" and start is None else searches[0]
             matches = self._match(frames[i], reference, search, start) if reference else None
             sr = self._painted(feature, [state, ahead[i]], reference, matches)
-            past = _Past(frames[i], state, matches, 0 if start is None else past.age + 1)
+            past = _Past(frames[i], state, matches, age)
             yield sr + F.interpolate(frames[i], scale_factor=self.scale, mode="bilinear"), past
-
-    def _start(self, past: _Past | None, flow: torch.Tensor | None) -> Matches | None:
-        "What is known of a frame's matches, if that is enough."
-        known = past is not None and past.matches is not None and past.age + 1 < _RENEWED
-        return warp_matches(past.matches, flow) if known else None
 
     def _flows(self, frames: list[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         "From each frame but the last to the next one, and from each but the first to the one before."
@@ -245,7 +249,7 @@ class BasicVSR(PretrainedNetwork):
 
     def _ahead(self, features: list[torch.Tensor], to_next: list[torch.Tensor]) -> list[torch.Tensor]:
         "States of the backward branch."
-        states = []
+        states: list[torch.Tensor] = []
         for i in reversed(range(len(features))):
             state = flow_warp(states[-1], to_next[i]) if states else torch.zeros_like(features[i])
             states.append(self.backward_branch(torch.cat([features[i], state], 1)))
@@ -255,6 +259,9 @@ class BasicVSR(PretrainedNetwork):
         if ref is not None:
             raise ValueError("BasicVSR takes no reference: omit it, or use RefBasicVSR.")
         return []
+
+    def _match(self, frame: torch.Tensor, reference: list[EncodedReference], search: str | None, start: Matches | None) -> Matches:
+        raise NotImplementedError  # without a reference nothing is matched
 
     def _painted(
         self,
@@ -267,7 +274,7 @@ class BasicVSR(PretrainedNetwork):
 
 # %% ../nbs/33_video.ipynb #19391d19
 class RefBasicVSR(EncodesReferences, BasicVSR):
-    """Reference-based video super-resolution (section 3.5 and Fig. 4 of the paper). `net(frames, ref)`; the result is not clamped.
+    """Upscale clips by reference-based video super-resolution (section 3.5 and Fig. 4). `net(frames, ref)`; the result is not clamped.
 
     `b t 3 h w` and `b 3 H W` to `b t 3 (scale h) (scale w)`. The matcher gets no gradient from here and is frozen; it is trained on its
     own. Frames may be as small as 16 x 16 pixels."""
@@ -308,7 +315,7 @@ class RefBasicVSR(EncodesReferences, BasicVSR):
 
     @property
     def config(self) -> dict[str, Any]:
-        "Constructor arguments that rebuild this network: its parts as they are now, and its numbers."
+        "Return constructor arguments that rebuild this network: its parts as they are now, and its numbers."
         return dict(matcher=self.matcher, encoder=self.encoder, aggregator=self.aggregator) | super().config
 
     def _reference(self, ref, b: int, search: str | None) -> list[EncodedReference]:
@@ -361,8 +368,8 @@ class RefBasicVSR(EncodesReferences, BasicVSR):
         self,
         net: RefSRNet,  # with the same matcher, and as many channels
     ) -> "RefBasicVSR":  # itself
-        "Take over what a trained network for pictures knows: how to match, to encode, to aggregate, and to see a frame."
-        known = {"encoder.fine": net.encoder.fine, "aggregator": net.stages[-1].aggregator}
+        "Take over what a trained network for images knows: how to match, to encode, to aggregate, and to see a frame."
+        known: dict[str, Any] = {"encoder.fine": net.encoder.fine, "aggregator": net.stages[-1].aggregator}
         known |= {"matcher": net.matcher} if self.matcher else {}
         known |= {"content.0": net.first[0], "content.2": net.body}
         known |= {f"enlarge.{i}": stage.tail for i, stage in enumerate(net.stages[:-1])}

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -21,7 +22,8 @@ from .core import read_image
 from .inference import prepare_model, restore
 from .interrupt import DeferredInterrupt
 from .runs import claim_folder, digest, fingerprint
-from .video import WINDOW, StreamsClips
+from .restoration import RefSRNet
+from .video import WINDOW, BasicVSR, StreamsClips
 
 # %% ../nbs/51_video_files.ipynb #57de10c3
 def describe_run(
@@ -30,7 +32,7 @@ def describe_run(
     net: torch.nn.Module,  # see `fingerprint`
     **others,  # numbers and texts, as they are
 ) -> dict[str, str | int | None]:
-    "What a run depends on, to be compared."
+    "Return what a run depends on, to be compared."
     files = [clip.path, *(find_frames(clip.path) if clip.path.is_dir() else [])]
     stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
     pictures = [digest(ref.cpu().numpy().tobytes()) for ref in refs]
@@ -40,12 +42,12 @@ def describe_run(
 def parts_folder(
     out: Path,  # of the result
 ) -> Path:
-    "Where the parts of a result are kept until it is done."
+    "Return where the parts of a result are kept until it is done."
     return out.with_name(f"{out.name}.parts")
 
 # %% ../nbs/51_video_files.ipynb #7f351428
 class ResumableOutput:
-    "What is done of a run: encoded parts of a video file in a folder beside it; or frames in a folder, which are parts themselves."
+    "Keep what is done of a run: encoded parts of a video file in a folder beside it; or frames in a folder, which are parts themselves."
 
     def __init__(
         self,
@@ -61,18 +63,18 @@ class ResumableOutput:
         run: dict,  # see `describe_run`
         resume: bool,  # go on with what is there, if there is something
     ) -> None:
-        "Be ready to write. Raises `ValueError` if what is there was begun with other settings."
+        "Claim the folder of the parts. Raises `ValueError` if what is there was begun with other settings."
         if not resume:
             shutil.rmtree(self.folder, ignore_errors=True)
         claim_folder(self.folder, run, "give that one, or begin anew with --force alone")
 
     def finished(self) -> list[Path]:
-        "The parts of a video file that are whole."
+        "Return the parts of a video file that are whole."
         files = (self.folder / f"{number:06}.mkv" for number in itertools.count())
         return list(itertools.takewhile(Path.is_file, files))
 
     def done(self) -> int:
-        "How many frames need not be made again."
+        "Return how many frames need not be computed again."
         if self.video:
             return len(self.finished()) * self.length
         return sum(1 for _ in itertools.takewhile(Path.is_file, (self.out / name for name in frame_names(self.clip))))
@@ -113,7 +115,7 @@ def upscale_video(
     source: str | Path,  # a video file, or a folder of numbered frames
     refs: list[str | Path] | None = None,  # photos of the same place, none or several
     out: str | Path | None = None,  # .mp4, .mov, .mkv, or a folder for PNG files; default: `default_clip_output`
-    model: torch.nn.Module | str | Path = "c2m-video-tiny",  # a network for clips or for pictures, or what `load_network` takes
+    model: torch.nn.Module | str | Path = "c2m-video-tiny",  # a network for clips or for images, or what `load_network` takes
     window: int = WINDOW,  # frames that a network for clips restores at a time
     search: str = "auto",  # see `restore`; exact if that takes about a second a frame
     precision: str = "float32",  # of the convolutions, see `autocast_to`
@@ -134,11 +136,13 @@ def upscale_video(
     out = Path(out or default_clip_output(source, net.scale))
     _check_run(clip, out, resume, force)
     pictures = [read_image(ref) for ref in refs or []]
-    parts, options = ResumableOutput(out, clip, -(-_PART // window) * window), dict(window=window, search=search, precision=precision)
+    parts = ResumableOutput(out, clip, -(-_PART // window) * window)
+    options: dict[str, Any] = dict(window=window, search=search, precision=precision)
     try:
         parts.begin(describe_run(clip, pictures, net, rate=str(clip.rate), **options), resume)
         with DeferredInterrupt() as ctrl_c:
-            done, stamps = parts.done(), []
+            stamps: list[int] = []
+            done = parts.done()
             results = _results(clip, done, stamps, net, pictures, **options)
             with tqdm(results, "upscaling", clip.count, initial=done, unit="frame", leave=False, delay=2, disable=None) as bar:
                 files = parts.write(ctrl_c.until(bar), ctrl_c)
@@ -166,7 +170,7 @@ def _check_run(clip: Clip, out: Path, resume: bool, force: bool) -> None:
 
 
 def _results(
-    clip: Clip, done: int, stamps: list[int], net: torch.nn.Module, refs: list[torch.Tensor], window: int, **options
+    clip: Clip, done: int, stamps: list[int], net: BasicVSR | RefSRNet, refs: list[torch.Tensor], window: int, **options
 ) -> Iterator[torch.Tensor]:
     "The upscaled frames after those that are done. The time stamps of all frames that were read are added to a list."
     start = max(0, done // window - 1) * window if isinstance(net, StreamsClips) else done

@@ -34,7 +34,7 @@ def load_network(
             names = json.loads(file.read_text(encoding="utf-8")).keys()
         except (FileNotFoundError, ValueError) as error:
             raise ValueError(f"{name} holds no network: name what save_pretrained wrote, or a bundled one.") from error
-    kind = RefSRNet if "flow" not in names else RefBasicVSR if "encoder" in names else BasicVSR
+    kind: type[RefSRNet] | type[BasicVSR] = RefSRNet if "flow" not in names else RefBasicVSR if "encoder" in names else BasicVSR
     return kind.from_pretrained(name, parts=parts, **options)
 
 # %% ../nbs/40_weights.ipynb #4216eb92
@@ -50,7 +50,7 @@ def load_matcher(
     name: str | Path,  # a folder of `save_matcher` or of a whole network, a bundled name, or a repository of the Hub ("user/name")
     parts: Iterable[type] = (),  # classes of your own that the folder names
 ) -> ContrastiveMatcher:  # in evaluation mode
-    "A trained matcher. Raises `ValueError` if it can't be found or if its weights don't fit."
+    "Load a trained matcher. Raises `ValueError` if it can't be found or if its weights don't fit."
     return _load_part("matcher", name, parts)
 
 
@@ -65,7 +65,7 @@ def save_flow(
 def load_flow(
     name: str | Path,  # as for `load_matcher`, or a published file (spynet_*.pth)
 ) -> SPyNet:  # in evaluation mode
-    "A trained flow. Raises `ValueError` if it can't be found or if its weights don't fit."
+    "Load a trained flow. Raises `ValueError` if it can't be found or if its weights don't fit."
     return SPyNet.from_checkpoint(read_checkpoint(name)) if Path(name).is_file() else _load_part("flow", name, ())
 
 
@@ -76,7 +76,7 @@ def _save_part(part: nn.Module, kind: str, folder: str | Path) -> None:
         write_text(folder / "README.md", model_card(part))
 
 
-def _load_part(kind: str, name: str | Path, parts: Iterable[type]) -> nn.Module:
+def _load_part(kind: str, name: str | Path, parts: Iterable[type]) -> Any:  # a module of the class that the folder names
     types = {known.__name__: known for known in (*RefSRNet.part_types, *parts)}
     with locate_network(name) as place:
         config, file = (network_file(place, part) for part in ("config.json", "model.safetensors"))

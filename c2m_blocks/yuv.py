@@ -8,6 +8,7 @@ __all__ = ['LUMA_WEIGHTS', 'Colour', 'guess_matrix', 'import_pyav', 'frame_to_rg
 # %% ../nbs/30_yuv.ipynb #62b555d8
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ class Colour:
         self,
         bits: int = 8,  # of a value
     ) -> tuple[torch.Tensor, torch.Tensor]:  # (3, 3) and (3,)
-        "Matrix `m` and offset `o`, so that RGB in [0, 1] is `m @ yuv + o`, for YUV in units of 8 bits: 10 bits are divided by 4."
+        "Return matrix `m` and offset `o`, so that RGB in [0, 1] is `m @ yuv + o`, for YUV in units of 8 bits: 10 bits divided by 4."
         red, blue = LUMA_WEIGHTS[self.matrix]
         green = 1 - red - blue
         to_green = [-2 * part * (1 - part) / green for part in (blue, red)]
@@ -52,11 +53,12 @@ def guess_matrix(
     width: int,  # pixels
     height: int,  # pixels
 ) -> int:  # of `LUMA_WEIGHTS`
-    "The standard that players assume if a file names none."
+    "Return the standard that players assume if a file names none."
     return 1 if width >= 1280 or height > 576 else 6
 
 # %% ../nbs/30_yuv.ipynb #322534b6
 def import_pyav() -> ModuleType:
+    "Return PyAV. Raises `ValueError` if it is missing."
     try:
         import av
     except ImportError:
@@ -64,7 +66,7 @@ def import_pyav() -> ModuleType:
     return av
 
 # %% ../nbs/30_yuv.ipynb #28fd3fac
-def _planes(frame) -> tuple[list[torch.Tensor], int]:
+def _planes(frame: Any) -> tuple[list[torch.Tensor], int]:
     "Red, green and blue, or luma and two colours, or luma alone: (1, 1, h, w) each in units of 8 bits; and the bits they had."
     kind, bits = frame.format, frame.format.components[0].bits
     if len(frame.planes) != len(kind.components) or not 8 <= bits <= 16 or kind.is_big_endian:  # several values are packed together
@@ -89,22 +91,22 @@ def _enlarged(plane: torch.Tensor, height: int, width: int) -> torch.Tensor:
     return plane[..., :height, :width]
 
 
-def frame_to_rgb(frame, size: tuple[int, int], colour: Colour) -> torch.Tensor:
-    "A decoded frame as (1, 3, h, w) in [0, 1]."
+def frame_to_rgb(frame: Any, size: tuple[int, int], colour: Colour) -> torch.Tensor:
+    "Return a decoded frame of PyAV as an image `1 3 h w` in [0, 1]."
     if (frame.width, frame.height) != size:  # it has changed on the way
         frame = frame.reformat(*size)
     planes, bits = _planes(frame)
-    planes = torch.cat([_enlarged(plane, frame.height, frame.width) for plane in planes], 1)
+    values = torch.cat([_enlarged(plane, frame.height, frame.width) for plane in planes], 1)
     if frame.format.is_rgb or frame.format.has_palette:
-        return planes * (2 ** (bits - 8) / (2**bits - 1))
-    if planes.shape[1] == 1:
-        planes = torch.cat([planes, torch.full_like(planes, 128).expand(-1, 2, -1, -1)], 1)
+        return values * (2 ** (bits - 8) / (2**bits - 1))
+    if values.shape[1] == 1:
+        values = torch.cat([values, torch.full_like(values, 128).expand(-1, 2, -1, -1)], 1)
     matrix, offset = colour.to_rgb(frame.format.components[0].bits)
-    return F.conv2d(planes, matrix[:, :, None, None], offset).clamp_(0, 1)
+    return F.conv2d(values, matrix[:, :, None, None], offset).clamp_(0, 1)
 
 # %% ../nbs/30_yuv.ipynb #bd4ad0f0
-def rgb_to_frame(picture: torch.Tensor, colour: Colour, bits: int):
-    "A picture (1, 3, h, w), h and w even, as a frame to be encoded: yuv420p, or yuv420p10le."
+def rgb_to_frame(picture: torch.Tensor, colour: Colour, bits: int) -> Any:
+    "Return an image `1 3 h w`, h and w even, as a frame of PyAV to be encoded: yuv420p, or yuv420p10le."
     matrix, offset = (x.to(picture.device, picture.dtype) for x in colour.to_rgb(bits))
     yuv = F.conv2d(picture.clamp(0, 1) - offset[:, None, None], torch.linalg.inv(matrix)[:, :, None, None])
     smooth = torch.tensor([[1.0, 2, 1], [1, 2, 1]]).to(picture)[None, None] / 8

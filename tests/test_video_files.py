@@ -327,7 +327,7 @@ def _song(path, cover):
         ("empty.mp4 --no-ref", "empty.mp4 is empty"),
         ("head.mp4 --no-ref", "head.mp4 is damaged or cut off before its first frame"),
         ("no_end.mp4 --no-ref", "no_end.mp4 is no video, or its head or its end is missing"),
-        ("photo.png --no-ref", "photo.png is a picture: c2m upscale"),
+        ("photo.png --no-ref", "photo.png is an image: c2m upscale"),
         ("void --no-ref", "void holds no frames"),
         ("mixed --no-ref", "b.png has 30 x 20 pixels, but the first frame has 40 x 20"),
         ("missing.mp4 --no-ref", "There is no file or folder missing.mp4"),
