@@ -53,9 +53,8 @@ def test_matches_are_where_they_are(net, pair):
 
 @torch.no_grad()
 def test_exported(net, pair):
-    lr, ref = pair
     encoder, matcher, restorer = (export(net).module() for export in (export_encoder, export_matcher, export_restorer))
-    for lr, ref in ((lr, ref), (lr[..., :10, :9], ref[..., : 7 * net.scale])):
+    for lr, ref in (pair, (pair[0][..., :10, :9], pair[1][..., : 7 * net.scale])):
         known = encoder(ref=ref)
         assert known.keys() == {"descriptors", *map_names(net)}
         found = matcher(lr=lr, descriptors=known.pop("descriptors"))
