@@ -30,6 +30,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def show_image(ax, x: torch.Tensor, title: str = "") -> None:
+    "Show the first image of a batch (b, 3, h, w) on axes of matplotlib, without ticks."
     ax.imshow(rearrange(x[0].detach().float().clamp(0, 1).cpu(), "c h w -> h w c").numpy())
     ax.set_axis_off(), ax.set_title(title, fontsize=9, parse_math=False)  # names may hold a $
 
