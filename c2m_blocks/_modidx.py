@@ -281,6 +281,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'c2m_blocks.core.from_json': ('core.html#from_json', 'c2m_blocks/core.py'),
                                  'c2m_blocks.core.is_out_of_memory': ('core.html#is_out_of_memory', 'c2m_blocks/core.py'),
                                  'c2m_blocks.core.preview': ('core.html#preview', 'c2m_blocks/core.py'),
+                                 'c2m_blocks.core.progress': ('core.html#progress', 'c2m_blocks/core.py'),
                                  'c2m_blocks.core.read_image': ('core.html#read_image', 'c2m_blocks/core.py'),
                                  'c2m_blocks.core.seed_everything': ('core.html#seed_everything', 'c2m_blocks/core.py'),
                                  'c2m_blocks.core.within': ('core.html#within', 'c2m_blocks/core.py'),

@@ -76,6 +76,7 @@ _SHORTER = 1024  # pixels of the shorter side of a photo that are kept at most: 
 
 @lru_cache(maxsize=160)  # decoding a photo costs more than all that is done with it
 def cached_photo(path: Path) -> np.ndarray:  # (h, w, 3) of 8 bits
+    "A photo's pixels, kept from one call to the next. Raises `ValueError` if the file can't be read any more."
     try:
         with Image.open(path) as image:
             image = ImageOps.exif_transpose(image).convert("RGB")
@@ -87,6 +88,7 @@ def cached_photo(path: Path) -> np.ndarray:  # (h, w, 3) of 8 bits
 
 
 def to_chw(x: np.ndarray | Image.Image) -> torch.Tensor:  # (3, h, w), float32
+    "An image (h, w, 3) as a tensor, its values as they are."
     return torch.from_numpy(np.array(x)).permute(2, 0, 1).float()
 
 # %% ../nbs/61_data.ipynb #d0f93558
@@ -311,6 +313,7 @@ def listed_pairs(
 
 
 def check_pairs(pairs: dict[str, tuple[Path, Path]], source: Path, remedy: str) -> dict[str, tuple[Path, Path]]:
+    "The pairs as they are. Raises `ValueError` if there is none, or if a file is missing."
     if not pairs:
         raise ValueError(f"{source} holds no pairs: {remedy}.")
     if missing := [f for pair in pairs.values() for f in pair if not f.is_file()]:

@@ -68,10 +68,12 @@ def correspondences(
 
 # %% ../nbs/14_geometry.ipynb #0aff2097
 def translation(x: float, y: float) -> np.ndarray:
+    "Move every point by (x, y): a homography, (3, 3)."
     return np.array([[1, 0, x], [0, 1, y], [0, 0, 1]], dtype=float)
 
 
 def turn_and_zoom(angle: float, zoom: float) -> np.ndarray:
+    "Turn every point by an angle in radians and scale it about the origin: a homography, (3, 3)."
     return np.diag([zoom, zoom, 1]) @ [[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1]]
 
 

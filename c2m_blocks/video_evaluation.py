@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # %% auto #0
-__all__ = ['Flow', 'visible_in_both', 'warping_error', 'measure_clip', 'ClipEvalSet', 'clips_table', 'draw_clips']
+__all__ = ['visible_in_both', 'warping_error', 'measure_clip', 'ClipEvalSet', 'clips_table', 'draw_clips']
 
 # %% ../nbs/83_video_evaluation.ipynb #aa35caec
 _AS_VID4 = EvalProtocol.preset("vid4")  # how clips are measured unless another protocol is asked for
@@ -98,7 +98,7 @@ class _Watch:
             yield item
 
 # %% ../nbs/83_video_evaluation.ipynb #9b79d4d7
-Flow = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+_Flow = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def measure_clip(
@@ -106,7 +106,7 @@ def measure_clip(
     frames: Sequence[Path | torch.Tensor],  # the truth: files, or pictures (1, 3, h, w)
     refs: Sequence[Path | torch.Tensor] = (),  # what is shown
     protocol: EvalProtocol = _AS_VID4,  # of which `refs` does not matter here
-    flow: Flow | None = None,  # `flow(frame, other)` to (b, 2, h, w), such as `SPyNet`; without it there is no warping error
+    flow: _Flow | None = None,  # `flow(frame, other)` to (b, 2, h, w), such as `SPyNet`; without it there is no warping error
     measured: Collection[int] | None = None,  # numbers of the frames that are, default: all
     folder: Path | None = None,  # to keep the results as pictures
     degrade: Degradation | None = None,  # makes the LR frames; default: bicubic, as the protocol says
@@ -170,7 +170,7 @@ def _of_one_size(frames: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
 def _warping(
     before: tuple[torch.Tensor, torch.Tensor],  # result and truth
     here: tuple[torch.Tensor, torch.Tensor],  # of the frame after it
-    flow: Flow,
+    flow: _Flow,
     border: int,
 ) -> dict[str, float]:  # empty if nothing is seen in both frames
     frames = [pair[1].to(device_of(flow)) for pair in (before, here)]
@@ -195,7 +195,7 @@ class ClipEvalSet(EvalSet):
         self,
         entries: list[ClipEntry],  # see `find_entries`
         protocol: EvalProtocol = _AS_VID4,  # how frames are made and measured, and which references are shown
-        flow: Flow | None = None,  # see `measure_clip`
+        flow: _Flow | None = None,  # see `measure_clip`
         degrade: Degradation | None = None,  # makes the LR frames; default: bicubic, as the protocol says
     ):
         if protocol.refs in ("best", "own"):
