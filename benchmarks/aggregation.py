@@ -13,7 +13,7 @@ from common import extra_memory, machine, results, table
 from einops import rearrange
 from torch.nn import functional as F
 
-from c2m_blocks.aggregation import deformable_convolution, tap_positions
+from c2m_blocks.deformable import deformable_convolution, tap_positions
 
 CASES = {  # channels, groups, taps, height, width, standard deviation of the offsets in pixels
     "paper x4": (64, 8, 9, 320, 320, 3),

@@ -19,8 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.ops import deform_conv2d
 
 from c2m_blocks import RefSRNet, aggregation
-from c2m_blocks.aggregation import tap_positions
-from c2m_blocks.exact import as_matches
+from c2m_blocks.deformable import tap_positions
+from c2m_blocks.patches import as_matches
 
 
 def deformable_by_torchvision(refs, position, modulation, weight, bias=None, ref_index=None, compile=False):

@@ -18,10 +18,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from .core import check_image
-from .exact import fast_float32, units
+from .exact import fast_float32
 from .features import DescriptorEncoder
 from .matches import Encoder, Matches
 from .matching import match_patches, refine_matches
+from .patches import units
 from .pretrained import Usage
 from .resample import bicubic_pil
 
@@ -143,10 +144,11 @@ class ContrastiveMatcher(nn.Module):
         ref: torch.Tensor,  # (b, 3, H, W) of any size; sides are cropped to multiples of the scale
     ) -> ReferenceDescriptors:
         "Compute all descriptors of a reference that a search needs. To be given in its place if it is searched more than once."
-        return self._described(ref, self.scale if self.refine_radius else self.shifts_per_cell)
+        with fast_float32(ref.device):
+            return self._described(ref, self.scale if self.refine_radius else self.shifts_per_cell)
 
     def _described(self, ref: torch.Tensor, n: int) -> ReferenceDescriptors:
-        "The descriptors of cells at n places an axis."
+        "The descriptors of cells that start at n places an axis."
         check_image(ref, "ref")
         s = self.scale
         h, w = (size // s for size in ref.shape[-2:])

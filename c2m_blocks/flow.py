@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .aggregation import sample_at
 from .core import check_image
+from .deformable import sample_at
 from .features import IMAGENET_MEAN, IMAGENET_STD
 from .matches import Matches, best_of, cell_grid
 from .pretrained import Usage

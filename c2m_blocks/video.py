@@ -26,9 +26,8 @@ from .flow import FlowMatcher, SPyNet, flow_warp
 from .matches import Encoder, Matcher, Matches, cell_grid, find_matches_with, takes
 from .pretrained import PretrainedNetwork, Usage, load_weights, read_checkpoint
 from .published import video_weights
-from c2m_blocks.restoration import (
-    EncodedReference, EncodesReferences, RefSRNet, as_references, residual_body, stage_scales, upsampling_tail,
-)
+from .restoration import EncodedReference, EncodesReferences, RefSRNet, as_references, stage_scales
+from .stages import residual_body, upsampling_tail
 
 # %% ../nbs/33_video.ipynb #b30a040d
 class BranchFusion(nn.Module):

@@ -46,7 +46,8 @@ from c2m_blocks import (
 from c2m_blocks.export import export_encoder, export_matcher, export_restorer, write_onnx
 from c2m_blocks.pretrained import ASSETS
 from c2m_blocks.recipes import Student
-from c2m_blocks.training import read_metrics, train
+from c2m_blocks.run_cards import read_metrics
+from c2m_blocks.training import train
 from c2m_blocks.video import BranchFusion, warp_matches
 from c2m_blocks.video_recipes import Flow
 from c2m_blocks.weights import load_flow, load_matcher, save_flow, save_matcher
