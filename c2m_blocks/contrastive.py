@@ -144,8 +144,7 @@ class ContrastiveMatcher(nn.Module):
         ref: torch.Tensor,  # (b, 3, H, W) of any size; sides are cropped to multiples of the scale
     ) -> ReferenceDescriptors:
         "Compute all descriptors of a reference that a search needs. To be given in its place if it is searched more than once."
-        with fast_float32(ref.device):
-            return self._described(ref, self.scale if self.refine_radius else self.shifts_per_cell)
+        return self._described(ref, self.scale if self.refine_radius else self.shifts_per_cell)
 
     def _described(self, ref: torch.Tensor, n: int) -> ReferenceDescriptors:
         "The descriptors of cells that start at n places an axis."
@@ -158,11 +157,12 @@ class ContrastiveMatcher(nn.Module):
                 f"{s * self.patch_size}: give a larger reference, or none."
             )
         shifted: torch.Tensor  # as large as the first descriptors say
-        for y, x in product(range(n), repeat=2):
-            described = units(self._padded(self.describe_ref(ref[..., : s * h, : s * w], s // n * x, s // n * y)))
-            if (y, x) == (0, 0):
-                shifted = described.new_empty(len(ref), n, n, *described.shape[1:])
-            shifted[:, y, x] = described
+        with fast_float32(ref.device):
+            for y, x in product(range(n), repeat=2):
+                described = units(self._padded(self.describe_ref(ref[..., : s * h, : s * w], s // n * x, s // n * y)))
+                if (y, x) == (0, 0):
+                    shifted = described.new_empty(len(ref), n, n, *described.shape[1:])
+                shifted[:, y, x] = described
         return ReferenceDescriptors(shifted, (h, w))
 
     def forward(
