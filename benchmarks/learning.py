@@ -30,7 +30,8 @@ from c2m_blocks.objectives import matching_error
 from c2m_blocks.recipes import Restore, Student, Teacher
 from c2m_blocks.resample import bicubic_pil
 from c2m_blocks.restoration import RefSRNet
-from c2m_blocks.training import read_metrics, train
+from c2m_blocks.run_cards import read_metrics
+from c2m_blocks.training import train
 from c2m_blocks.weights import load_matcher
 
 SEEDS = (0, 1, 2)
@@ -56,7 +57,7 @@ def train_and_measure(kind: str, arm: str, seed: int, photos: Path, pairs: Path,
         recipe = stage.preset("c2m-tiny", **shared, **MATCHER, **teacher, **papers)
         if arm == "untrained":
             torch.manual_seed(seed)
-            return dict(figures=matchers_figures(recipe.matcher(), pairs, sharp), curve=[])
+            return dict(figures=matchers_figures(recipe.build_net(), pairs, sharp), curve=[])
         figures = matchers_figures(train(recipe, run, resume=True), pairs, sharp)
     else:
         if arm == "no gate":
@@ -120,21 +121,21 @@ def matchers_figures(matcher: nn.Module, pairs: Path, sharp: bool) -> dict:
 
 def restorers_figures(net: RefSRNet, pairs: Path) -> dict:
     "PSNR-Y on the pairs, with their own reference, another one and none, and on the controlled views."
-    net.matcher.search, files, rows = "coarse", list(folder_pairs(pairs).values()), []
+    files, rows, restored = list(folder_pairs(pairs).values()), [], partial(net, search="coarse")
     for i, (hr, ref) in enumerate(files):
         other = files[(i + 7) % len(files)][1]
         hr = read_image(hr)
         hr = hr[..., : hr.shape[-2] // 4 * 4, : hr.shape[-1] // 4 * 4]
         lr, refs = bicubic_pil(hr, 0.25), {"none": None, "own": read_image(ref), "unrelated": read_image(other)}
         with torch.inference_mode():
-            results = {"bicubic": bicubic_pil(lr, 4)} | {name: net(lr, ref).clamp(0, 1) for name, ref in refs.items()}
+            results = {"bicubic": bicubic_pil(lr, 4)} | {name: restored(lr, ref).clamp(0, 1) for name, ref in refs.items()}
         rows.append({name: psnr(sr, hr, border=4).item() for name, sr in results.items()})
     figures = {column: float(np.mean([row[column] for row in rows])) for column in rows[0]}
     figures["worst loss to an unrelated one"] = max(row["none"] - row["unrelated"] for row in rows)
     with torch.inference_mode():
         for name, view in views().items():
             pictures = items(pairs, view)[::2]
-            values = [psnr(net(x["lr"][None], x["ref"][None]).clamp(0, 1), x["hr"][None], border=4).item() for x in pictures]
+            values = [psnr(restored(x["lr"][None], x["ref"][None]).clamp(0, 1), x["hr"][None], border=4).item() for x in pictures]
             figures[f"psnr, {name}"] = float(np.mean(values))
     return figures
 

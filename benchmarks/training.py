@@ -12,11 +12,13 @@ import torch
 from common import fastest, machine, results, table
 
 from c2m_blocks import training
-from c2m_blocks.recipes import STAGES, Recipe
-from c2m_blocks.training import read_metrics, train
+from c2m_blocks.recipe_base import Recipe
+from c2m_blocks.recipes import STAGES
+from c2m_blocks.run_cards import read_metrics
+from c2m_blocks.training import train
 from c2m_blocks.video_recipes import VIDEO_STAGES
 
-training.LOG_EVERY = 1  # here every step counts
+training._LOG_EVERY = 1  # here every step counts
 
 
 def steps(recipe: Recipe, channels_last: bool):
@@ -27,14 +29,14 @@ def steps(recipe: Recipe, channels_last: bool):
     objective = recipe.objective().train()
     if channels_last:
         objective.to(memory_format=torch.channels_last)
-    optimisers = {turn: torch.optim.Adam(groups) for turn, groups in objective.groups(recipe.lr).items()}
+    optimizers = {name: torch.optim.Adam(groups) for name, groups in objective.groups(recipe.lr).items()}
 
     def step() -> None:
-        for turn in objective.active_optimizers(recipe.steps - 1):
-            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
-                losses, made = objective(batch, recipe.steps - 1, turn)
+        for name in objective.active_optimizers(recipe.steps - 1):
+            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+                losses, made = objective(batch, recipe.steps - 1, name)
             batch.update(made)
-            optimisers[turn].zero_grad(), losses["total"].backward(), optimisers[turn].step()
+            optimizers[name].zero_grad(), losses["total"].backward(), optimizers[name].step()
 
     return step
 
@@ -53,7 +55,7 @@ def measure(name: str, stage: type[Recipe], photos: Path) -> list:
     extra = dict(teacher="c2m-tiny") if name == "student" else {}
     extra |= dict(l1_steps=0) if name == "restore-gan" else {}  # or the loop would not get to what the stage is for
     recipe = stage.preset(stage.tiny, data=str(photos), **extra)
-    plain, ours = (steps(replace(recipe, precision=p), last) for p, last in (("no", False), (recipe.precision, True)))
+    plain, ours = (steps(replace(recipe, precision=p), last) for p, last in (("float32", False), (recipe.precision, True)))
     slow, fast = fastest(plain, 5), fastest(ours, 5)
     convolutions, products = shares(ours)
     with TemporaryDirectory() as run:

@@ -81,10 +81,11 @@ def with_compiled_parts(net: RefBasicVSR) -> RefBasicVSR:
 
 def measure_long(net: RefBasicVSR, args, frames: list[torch.Tensor], ref: torch.Tensor) -> None:
     "Memory of a film that is streamed, as it grows: it stands still once the second window is there."
-    net.matcher.search, known, start = "coarse", [], resident()
+    known, start = [], resident()
 
     def play():
-        for i, _ in enumerate(net.stream((frames[i % len(frames)] for i in range(args.long)), ref, search="propagate"), 1):
+        films = (frames[i % len(frames)] for i in range(args.long))
+        for i, _ in enumerate(net.stream(films, ref, search="propagate", first_search="coarse"), 1):
             if not i % WINDOW or i == args.long:
                 known.append([i, f"{(resident() - start):.0f}"])
 
@@ -117,9 +118,10 @@ def main():
         return measure_long(net, args, frames, ref)
 
     def run(count: int, network=net, search: str | None = None, how: str = "exact", precision: str = "float32", half=False, compile=False):
-        net.matcher.search, net.matcher.precision, net.matcher.compile_search = how, precision, compile
+        net.matcher.precision, net.matcher.compile_search = precision, compile
+        searches = dict(search=search or how) | (dict(first_search=how) if search else {})
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            return torch.cat([*network.stream(frames[:count], ref, search=search)]).float()
+            return torch.cat([*network.stream(frames[:count], ref, **(searches if network is not by_flow else {}))]).float()
 
     propagate = dict(search="propagate", how="coarse")
     ways = {
@@ -151,8 +153,8 @@ def main():
     shares = [[part, *(f"{spent.get(part, 0):.0%}" for spent in parts.values())] for part in known]
     text += "\n\nWhere the time goes:\n\n" + table("part | " + " | ".join(parts), shares)
     if {"propagate", "coarse"} <= times.keys():
-        warp_matches, searched = min(times["propagate"]), min(times["coarse"])
-        mean = warp_matches + (searched - warp_matches) / _RENEWED
+        carried, searched = min(times["propagate"]), min(times["coarse"])
+        mean = carried + (searched - carried) / _RENEWED
         text += f"\n\nWith every {_RENEWED}th frame searched anew, `propagate` takes {mean:.2f} s a frame."
     results(f"video_{args.network}.md").write_text(text + "\n")
     print(text)

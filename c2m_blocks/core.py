@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FORMATS', 'check_image', 'check_float', 'read_image', 'atomically', 'check_output', 'write_image', 'write_text',
-           'as_json', 'from_json', 'preview', 'device_of', 'within', 'is_out_of_memory', 'seed_everything']
+           'as_json', 'from_json', 'preview', 'progress', 'device_of', 'within', 'is_out_of_memory', 'seed_everything']
 
 # %% ../nbs/00_core.ipynb #cb78c760
 import io
@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import nn
+from tqdm import tqdm
 
 # %% ../nbs/00_core.ipynb #959d949f
 _Item = TypeVar("_Item")
@@ -251,6 +252,17 @@ def preview(
     "Return the first ones, and dots if there are more."
     texts = list(texts)
     return between.join(texts[:_NAMED] + ["..."] * (len(texts) > _NAMED))
+
+# %% ../nbs/00_core.ipynb #8c4bb4a4
+def progress(
+    items: Iterable | None,  # what is gone through; None: the bar is moved by `bar.update()`
+    what: str | None,  # is being done
+    total: int | None = None,  # how many items, if they don't know it themselves
+    show: bool = True,  # False: another process has the bar
+    **options,  # of tqdm
+) -> tqdm:  # the same items
+    "Show how far a loop is, in a terminal, if it takes more than two seconds."
+    return tqdm(items, what, total, leave=False, delay=2, disable=None if show else True, **options)
 
 # %% ../nbs/00_core.ipynb #bc99a37e
 def device_of(

@@ -23,7 +23,8 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from .core import FORMATS, preview
-from .geometry import translation, random_view
+from .degradation import Bicubic, Degradation, degradation_scale
+from .geometry import random_view, translation
 
 # %% ../nbs/61_data.ipynb #0291a28d
 log = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ _SHORTER = 1024  # pixels of the shorter side of a photo that are kept at most: 
 
 @lru_cache(maxsize=160)  # decoding a photo costs more than all that is done with it
 def cached_photo(path: Path) -> np.ndarray:  # (h, w, 3) of 8 bits
+    "A photo's pixels, kept from one call to the next. Raises `ValueError` if the file can't be read any more."
     try:
         with Image.open(path) as image:
             image = ImageOps.exif_transpose(image).convert("RGB")
@@ -85,13 +87,8 @@ def cached_photo(path: Path) -> np.ndarray:  # (h, w, 3) of 8 bits
     return np.asarray(image)
 
 
-def _lr(hr: np.ndarray) -> torch.Tensor:  # (3, h / 4, w / 4)
-    "PIL bicubic of a picture (h, w, 3) in [0, 1], on 8 bits."
-    h, w = hr.shape[:2]
-    return to_chw(Image.fromarray((hr * 255).round().astype(np.uint8)).resize((w // 4, h // 4), Image.Resampling.BICUBIC)) / 255
-
-
 def to_chw(x: np.ndarray | Image.Image) -> torch.Tensor:  # (3, h, w), float32
+    "An image (h, w, 3) as a tensor, its values as they are."
     return torch.from_numpy(np.array(x)).permute(2, 0, 1).float()
 
 # %% ../nbs/61_data.ipynb #d0f93558
@@ -182,20 +179,22 @@ class ReferenceDropout(SeededDataset):
 class SyntheticPairs(SeededDataset):
     """Training pairs from photos. An item is a dict:
 
-    `lr` (3, size / 4, size / 4), PIL bicubic on 8 bits; `hr` and `ref` (3, size, size); all RGB in [0, 1]. `homography` (3, 3) takes
+    `lr` (3, size / scale, size / scale), `hr` and `ref` (3, size, size); all RGB in [0, 1]. `homography` (3, 3) takes
     pixels of `hr` to pixels of `ref`. `related` is False if the reference shows something else; its homography then means nothing.
-    `name` is that of the photo."""
+    `name` is that of the photo. `scale` is the factor of the degradation."""
 
     def __init__(
         self,
         photos: list[Path],  # files that Pillow can read, not smaller than `size`, see `find_photos`
-        size: int = 160,  # side of hr and ref in pixels, a multiple of 4
+        size: int = 160,  # side of hr and ref in pixels, a multiple of the factor
         view: Callable[[np.random.Generator, int], np.ndarray] = random_view,  # `view(rng, size)`: from the crop to the reference
         altered: bool = True,  # many references have other colours, and something in the way
         unrelated: float = 0.2,  # part of the pairs whose reference is of another photo
         seed: int = 0,  # of all chance
+        degrade: Degradation = Bicubic(),  # makes lr of hr
     ):
         self.photos, self.size, self.view, self.altered, self.unrelated = sorted(photos), size, view, altered, unrelated
+        self.degrade, self.scale = degrade, degradation_scale(degrade, size)
         super().__init__(photo_names(self.photos, "pairs"), seed)
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict:
@@ -219,11 +218,11 @@ class SyntheticPairs(SeededDataset):
             in_front = other()
             ref = occlude(rng, ref, cut_view(in_front, np.eye(3), *random_window(rng, in_front, size), size))
         # the quarter turns and the flip go over both pictures, as in the paper; they conjugate the homography
-        hr, ref = quarter_turned([hr, ref], turns, flip)
+        hr, ref = map(to_chw, quarter_turned([hr, ref], turns, flip))
         both = np.linalg.matrix_power(_rot90(self.size), int(turns)) @ (_mirror(self.size) if flip else np.eye(3))
         pixels = translation(-0.5, -0.5) @ both @ view @ np.linalg.inv(both) @ translation(0.5, 0.5)
         return dict(
-            lr=_lr(hr), hr=to_chw(hr), ref=to_chw(ref),
+            lr=self.degrade(hr, rng), hr=hr, ref=ref,
             homography=torch.from_numpy(pixels), related=torch.tensor(related), name=self.names[i],
         )
 
@@ -314,6 +313,7 @@ def listed_pairs(
 
 
 def check_pairs(pairs: dict[str, tuple[Path, Path]], source: Path, remedy: str) -> dict[str, tuple[Path, Path]]:
+    "The pairs as they are. Raises `ValueError` if there is none, or if a file is missing."
     if not pairs:
         raise ValueError(f"{source} holds no pairs: {remedy}.")
     if missing := [f for pair in pairs.values() for f in pair if not f.is_file()]:
@@ -336,12 +336,12 @@ def readable_pairs(
 _SMALL = 160  # pixels of the longer side of the copies that are matched: in a blink, and to a few pixels of a crop
 
 
-def _small(photo: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    "A quarter of a small copy, and the small copy itself, as LR picture and reference."
+def _small(photo: Path, scale: int) -> torch.Tensor:  # (1, 3, h, w), h and w multiples of the factor
+    "A small copy of a photo."
     image = Image.fromarray(cached_photo(photo))
     image.thumbnail((_SMALL, _SMALL), Image.Resampling.LANCZOS)
-    image = image.crop((0, 0, image.width // 4 * 4, image.height // 4 * 4))
-    return _lr(np.asarray(image) / np.float32(255))[None], to_chw(image)[None] / 255
+    image = image.crop((0, 0, image.width // scale * scale, image.height // scale * scale))
+    return to_chw(image)[None] / 255
 
 # %% ../nbs/61_data.ipynb #7fee9e3f
 class PhotoPairs(SeededDataset):
@@ -353,11 +353,13 @@ class PhotoPairs(SeededDataset):
         self,
         pairs: dict[str, tuple[Path, Path]],  # see `folder_pairs`, `listed_pairs` and `album_pairs`
         matcher: Callable | None = None,  # says where a crop lies in its reference; needed if references are larger than `size`
-        size: int = 160,  # side of hr and ref in pixels, a multiple of 4
+        size: int = 160,  # side of hr and ref in pixels, a multiple of the factor
         seed: int = 0,  # of all chance
+        degrade: Degradation = Bicubic(),  # makes lr of hr
     ):
         super().__init__(list(pairs), seed)
         self.pairs, self.matcher, self.size, self._known = list(pairs.values()), matcher, size, {}
+        self.degrade, self.scale = degrade, degradation_scale(degrade, size)
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict:
         (i, rng), size = self.drawn(key), self.size
@@ -365,8 +367,8 @@ class PhotoPairs(SeededDataset):
         y, x = (int(rng.integers(0, n - size + 1)) for n in hr.shape[:2])
         top, left = self._there(rng, i, y, x, hr, ref)
         crops = hr[y : y + size, x : x + size], ref[top : top + size, left : left + size]
-        hr, ref = quarter_turned([crop / np.float32(255) for crop in crops], rng.integers(0, 4), rng.integers(0, 2))
-        return dict(lr=_lr(hr), hr=to_chw(hr), ref=to_chw(ref), name=self.names[i])
+        hr, ref = (to_chw(x) / 255 for x in quarter_turned(crops, rng.integers(0, 4), rng.integers(0, 2)))
+        return dict(lr=self.degrade(hr, rng), hr=hr, ref=ref, name=self.names[i])
 
     def _there(self, rng, i: int, y: int, x: int, hr: np.ndarray, ref: np.ndarray) -> tuple[int, int]:
         "Upper left corner of the crop of the reference."
@@ -390,8 +392,8 @@ class PhotoPairs(SeededDataset):
     @torch.no_grad()
     def _displacement(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         "Where the cells of a small copy lie in the reference, (2, h, w) as (x, y) in parts of its sides, and which of them are sure."
-        (lr, _), (_, ref) = (_small(path) for path in self.pairs[i])
-        matches = self.matcher(lr, ref)
+        hr, ref = (_small(path, self.scale) for path in self.pairs[i])
+        matches = self.matcher(Bicubic(self.scale)(hr), ref)
         sides = torch.tensor(matches.ref_size[::-1]).view(2, 1, 1)
         return ((matches.position[0] + 0.5) / sides).numpy(), (matches.coherence()[0] > 0.5).numpy()
 

@@ -45,31 +45,35 @@ def warp_points(
     homography: torch.Tensor,  # (3, 3)
 ) -> torch.Tensor:  # (n, 2), in the homography's precision
     "Where a homography takes points."
+    # kornia's `transform_points` takes twice as long for the points of a crop, and multiplies by the reciprocal: other last digits
     moved = torch.cat([points.to(homography), homography.new_ones(len(points), 1)], 1) @ homography.T
     return moved[:, :2] / moved[:, 2:]
 
 # %% ../nbs/14_geometry.ipynb #d5490de4
 def correspondences(
     homography: torch.Tensor,  # (3, 3): query to reference, pixels
-    query_size: tuple[int, int],  # (h, w) of the query grid, cells of 4 pixels
+    query_size: tuple[int, int],  # (h, w) of the query grid, in its cells
     ref_size: tuple[int, int],  # (H, W) of the reference grid, in its cells
-    ref_cell: int = 4,  # pixels a cell of the reference grid; 1 for a descriptor at every pixel
-    anchor: float = 0.0,  # the point of a cell that is followed, pixels; 0 as published, 1.5 is the middle
+    query_cell: float = 4,  # pixels that a cell of the query grid is wide: the factor of super-resolution
+    ref_cell: float = 4,  # pixels that a cell of the reference grid is wide; 1 for a descriptor at every pixel
+    anchor: float = 0.0,  # the point of a cell that is followed, pixels; 0 as published, (query_cell - 1) / 2 is the middle
     border: float = 10.0,  # pixels that a match keeps from the reference's border
 ) -> tuple[torch.Tensor, torch.Tensor]:  # (n, 2) and (n, 2): (x, y) of the cells, whole numbers
     "All cells of the query that are seen in the reference, and the cells where they are seen."
     query = cell_grid(*query_size, homography).flatten(1).T
-    pixel = warp_points(4 * query + anchor, homography) - anchor
+    pixel = warp_points(query_cell * query + anchor, homography) - anchor
     limit = pixel.new_tensor([ref_size[1], ref_size[0]]) * ref_cell - border
     kept = ((pixel > border) & (pixel < limit)).all(1)
     return query[kept].long(), (pixel[kept] / ref_cell).round().long()
 
 # %% ../nbs/14_geometry.ipynb #0aff2097
 def translation(x: float, y: float) -> np.ndarray:
+    "Move every point by (x, y): a homography, (3, 3)."
     return np.array([[1, 0, x], [0, 1, y], [0, 0, 1]], dtype=float)
 
 
 def turn_and_zoom(angle: float, zoom: float) -> np.ndarray:
+    "Turn every point by an angle in radians and scale it about the origin: a homography, (3, 3)."
     return np.diag([zoom, zoom, 1]) @ [[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1]]
 
 

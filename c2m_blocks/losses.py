@@ -103,8 +103,8 @@ def adversarial_loss(
 # %% ../nbs/24_losses.ipynb #70709da9
 def discriminator_loss(
     discriminator: Callable,  # pictures (b, 3, h, w) to scores (b,), each picture for itself
-    hr: torch.Tensor,  # (b, 3, h, w) real pictures
-    sr: torch.Tensor,  # made pictures of the same shape; they get no gradient from here
+    sr: torch.Tensor,  # (b, 3, h, w) made pictures; they get no gradient from here
+    hr: torch.Tensor,  # real pictures of the same shape
     penalty: float = 10,  # weight of the gradient penalty
 ) -> torch.Tensor:  # a scalar
     "What a WGAN-GP discriminator minimises (eq. 14 of the paper). Raises `ValueError` if the shapes differ."

@@ -29,12 +29,14 @@ class TripletMarginLoss(nn.Module):
         self,
         margin: float = 1.0,  # m
         radius: float = 4.0,  # T, in cells: places this near are no negatives
-        ref_cell: int = 4,  # pixels a cell of the reference map; 1 for a descriptor at every pixel
+        query_cell: int = 4,  # pixels that a cell of the query is wide: the factor of super-resolution
+        ref_cell: int = 4,  # pixels that a cell of the reference is wide; 1 for a descriptor at every pixel
         anchor: float = 0.0,  # see `correspondences`
         minimum: int = 128,  # a pair with fewer correspondences is left out
     ):
         super().__init__()
-        self.margin, self.radius, self.ref_cell, self.anchor, self.minimum = margin, radius, ref_cell, anchor, minimum
+        self.margin, self.radius, self.minimum = margin, radius, minimum
+        self.query_cell, self.ref_cell, self.anchor = query_cell, ref_cell, anchor
 
     def pairs(
         self,
@@ -43,8 +45,8 @@ class TripletMarginLoss(nn.Module):
         homography: torch.Tensor,  # (b, 3, 3): query to reference, pixels
     ) -> list[tuple[int, torch.Tensor, torch.Tensor]]:  # for each picture: its number, cells of query and reference
         "The correspondences of a batch; raises `TooFewCorrespondences`, a `ValueError`, if no picture has enough of them."
-        sizes = query.shape[-2:], ref.shape[-2:]
-        found = [(i, *correspondences(m, *sizes, self.ref_cell, self.anchor)) for i, m in enumerate(homography)]
+        grids = query.shape[-2:], ref.shape[-2:], self.query_cell, self.ref_cell, self.anchor
+        found = [(i, *correspondences(m, *grids)) for i, m in enumerate(homography)]
         found = [(i, q, r) for i, q, r in found if len(q) >= self.minimum]
         if not found:
             raise TooFewCorrespondences(
@@ -62,7 +64,7 @@ class TripletMarginLoss(nn.Module):
         "Squared distance to the positive (eq. 2) and to the hardest negative (eq. 3)."
         f, g = query[:, query_xy[:, 1], query_xy[:, 0]], ref[:, ref_xy[:, 1], ref_xy[:, 0]]
         everywhere = cell_grid(*query.shape[-2:]).flatten(1).T.to(query_xy)
-        far = self.radius * 4 / self.ref_cell
+        far = self.radius * self.query_cell / self.ref_cell
         in_ref = (2 - 2 * f.T @ g).masked_fill(_chebyshev(ref_xy, ref_xy) <= far, torch.inf)
         in_query = (2 - 2 * g.T @ query.flatten(1)).masked_fill(_chebyshev(query_xy, everywhere) <= self.radius, torch.inf)
         return 2 - 2 * (f * g).sum(0), torch.minimum(in_ref.amin(1), in_query.amin(1))
@@ -135,24 +137,27 @@ class CorrelationDistiller(nn.Module):
 def correspondence_loss(
     matcher: ContrastiveMatcher,  # describes the reference
     query: torch.Tensor,  # (b, c, h, w) descriptors
-    ref: torch.Tensor,  # (b, 3, 4h, 4w) pictures
+    ref: torch.Tensor,  # (b, 3, s h, s w) pictures, s the scale of the matcher
     homography: torch.Tensor,  # (b, 3, 3): query to reference, pixels
     phase: tuple[int, int],  # (x, y), 0 or 1 each: the first pixel of the reference that has a place in the volume
     temperature: float = 0.05,  # tau of eq. 5
 ) -> torch.Tensor:  # scalar
-    "Cross entropy of the correlation volume (eq. 5) with the known correspondences, the volume at every second pixel of the reference."
-    a, b = phase
+    """Cross entropy of the correlation volume (eq. 5) with the known correspondences, the volume at every second pixel of the reference;
+    at every one if the scale is odd."""
+    scale, anchor = matcher.scale, matcher.anchor
+    apart = 2 if scale % 2 == 0 else 1  # pixels from place to place
+    a, b = (first % apart for first in phase)
     query = F.normalize(query.float())
-    maps = [matcher.describe_ref(ref, a + dx, b + dy) for dy, dx in product((0, 2), repeat=2)]
-    ref = F.normalize(rearrange(torch.stack(maps), "(dy dx) b c h w -> b c (h dy) (w dx)", dy=2).float())
+    maps = [matcher.describe_ref(ref, a + dx, b + dy) for dy, dx in product(range(0, scale, apart), repeat=2)]
+    ref = F.normalize(rearrange(torch.stack(maps), "(dy dx) b c h w -> b c (h dy) (w dx)", dy=scale // apart).float())
     terms = []
     for f, g, matrix in zip(query, ref, homography):
-        size = tuple(2 * n for n in g.shape[-2:])
-        query_xy, pixel = correspondences(matrix, f.shape[-2:], size, ref_cell=1, anchor=1.5)
+        size = tuple(apart * n for n in g.shape[-2:])
+        query_xy, pixel = correspondences(matrix, f.shape[-2:], size, scale, ref_cell=1, anchor=anchor)
         shifted = pixel - pixel.new_tensor([a, b])
-        kept = (shifted % 2 == 0).all(1)
-        query_xy, cell = query_xy[kept], shifted[kept].div(2, rounding_mode="floor")
+        kept = (shifted % apart == 0).all(1)
+        query_xy, cell = query_xy[kept], shifted[kept].div(apart, rounding_mode="floor")
         with torch.autocast(f.device.type, enabled=False):  # in half precision neighbours of the match would score as high
             logits = f[:, query_xy[:, 1], query_xy[:, 0]].T @ g.flatten(1) / temperature
         terms.append(F.cross_entropy(logits, cell[:, 1] * g.shape[-1] + cell[:, 0], reduction="sum"))
-    return torch.stack(terms).sum() / (query[0, 0].numel() / 10 * len(terms))
+    return torch.stack(terms).sum() / (query[0, 0].numel() / (2.5 * apart**2) * len(terms))  # about as many as were kept

@@ -13,9 +13,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .aggregation import DynamicAggregation
 from .contrastive import ContrastiveMatcher
 from .core import device_of
 from .data import SyntheticPairs
+from .degradation import Bicubic
 from .geometry import correspondences
 from .losses import Discriminator, PerceptualLoss, adversarial_loss, discriminator_loss
 from .matching_losses import CorrelationDistiller, TooFewCorrespondences, TripletMarginLoss, correspondence_loss
@@ -33,9 +35,10 @@ def matching_error(
     for item in items:
         lr, hr, ref = (item[name][None].to(device) for name in ("lr", "hr", "ref"))
         matches = matcher(lr, ref, lr_up=hr) if sharp else matcher(lr, ref)
-        query_xy, pixel = correspondences(item["homography"], lr.shape[-2:], ref.shape[-2:], ref_cell=1, anchor=1.5)
-        found = 4 * matches.position[0].cpu()[:, query_xy[:, 1], query_xy[:, 0]].T
-        errors.append(found - pixel)
+        middle = (matches.cell - 1) / 2  # of a cell; what is measured is where it went
+        query_xy, pixel = correspondences(item["homography"], lr.shape[-2:], ref.shape[-2:], matches.cell, ref_cell=1, anchor=middle)
+        found = matches.pixels()[0].cpu()[:, query_xy[:, 1], query_xy[:, 0]].T
+        errors.append(found - (pixel + middle))
     errors = torch.cat(errors)
     return dict(aee=errors.norm(dim=1).mean().item(), within_1px=(errors.abs().amax(1) <= 1).float().mean().item())
 
@@ -46,18 +49,19 @@ _KNOWN = 32  # pairs that are measured at least: with fewer a single wild error 
 def known_items(
     photos: list[Path],  # see `find_photos`
     size: int,  # side of the crops, pixels
+    scale: int = 4,  # the factor of super-resolution
 ) -> list[dict]:  # of `SyntheticPairs`
     "Crops of each photo, with views of it as an album has them."
-    pairs = SyntheticPairs(photos, size, altered=False, unrelated=0, seed=1)
+    pairs = SyntheticPairs(photos, size, altered=False, unrelated=0, seed=1, degrade=Bicubic(scale))
     return [pairs[epoch, i] for epoch in range(-(-_KNOWN // len(pairs))) for i in range(len(pairs))]
 
 # %% ../nbs/70_objectives.ipynb #8ae3e252
 class Objective(nn.Module):
-    "What a stage minimises, by turns that each have an optimiser of their own."
+    "What a stage minimises: `objective(batch, step, optimizer)`, for each of the optimizers that a step has."
 
     def __init__(
         self,
-        trained: nn.Module,  # what comes out in the end
+        trained: nn.Module,  # the network that comes out in the end
     ):
         super().__init__()
         self.trained = trained
@@ -66,21 +70,23 @@ class Objective(nn.Module):
         self,
         step: int,  # from 0 on
     ) -> tuple[str, ...]:
-        "Whose weights change in a step, one after the other; `net` is the network."
+        "Name the optimizers that take a step, one after the other; `net` is that of the network."
         return ("net",)
 
     def slower(self) -> list[tuple[list[nn.Parameter], float]]:
-        "Weights of the network that learn at a rate of their own, and its factor."
+        "List weights of the network that learn at a rate of their own, with its factor."
         return []
 
     def groups(
         self,
         lr: float,  # of Adam
     ) -> dict[str, list[dict]]:
-        "The parameters of each turn, with their rates."
+        "Return the parameters of each optimizer, with their rates. Raises `ValueError` if the network has none that learn."
         apart = [(weights, factor) for weights, factor in self.slower() if weights]
         known = {id(p) for weights, _ in apart for p in weights}
         others = [p for p in self.trained.parameters() if p.requires_grad and id(p) not in known]
+        if not (others or apart):
+            raise ValueError(f"All weights of {type(self.trained).__name__} are frozen: let some learn with requires_grad_(True).")
         return {"net": [dict(params=others, lr=lr), *(dict(params=weights, lr=lr * factor) for weights, factor in apart)]}
 
 # %% ../nbs/70_objectives.ipynb #afb5d93f
@@ -103,7 +109,7 @@ class MatcherObjective(Objective):
         if teacher is not None:
             teacher.requires_grad_(False)
 
-    def forward(self, batch: dict, step: int = 0, turn: str = "net") -> tuple[dict[str, torch.Tensor], dict]:
+    def forward(self, batch: dict, step: int = 0, optimizer: str = "net") -> tuple[dict[str, torch.Tensor], dict]:
         homography, ref_image, losses = batch["homography"], batch["ref"], {}
         query = self.trained.describe_query(batch["lr"], batch["hr"] if self.sharp else None)
         if self.volume:
@@ -128,18 +134,20 @@ def _or_nothing(loss: Callable[[], torch.Tensor], query: torch.Tensor) -> torch.
 
 # %% ../nbs/70_objectives.ipynb #8998b09d
 class RestorerObjective(Objective):
-    "Train a restorer by L1 (eq. 11). `objective(batch)` gives `(losses, dict(sr=...))`; `batch` holds lr, hr, ref and alone."
+    """Train a restorer by L1 (eq. 11). `objective(batch)` gives `(losses, dict(sr=...))`; `batch` holds lr, hr, ref and alone.
+
+    The network may be any that is called as `net(lr)` and `net(lr, ref)`."""
 
     def __init__(
         self,
-        net: RefSRNet,  # is trained
-        factors: tuple[float, float, float] = (1.0, 1.0, 1.0),  # of the rate, for the offset convolutions at 1/4, 1/2 and full size
+        net: nn.Module,  # is trained
+        factors: tuple[float, ...] = (1.0, 1.0, 1.0),  # of the rate, for the offset convolutions of each scale, that of full size last
     ):
         super().__init__(net)
         self.factors = factors
 
     def restored(self, batch: dict) -> torch.Tensor:
-        "The results of a batch, some of them without the reference."
+        "Restore a batch, some of it without the reference."
         lr, alone = batch["lr"], batch["alone"]
         if not alone.any():
             return self.trained(lr, batch["ref"]).float()
@@ -149,28 +157,33 @@ class RestorerObjective(Objective):
             sr[~alone] = self.trained(lr[~alone], batch["ref"][~alone]).float()
         return sr
 
-    def forward(self, batch: dict, step: int = 0, turn: str = "net") -> tuple[dict[str, torch.Tensor], dict]:
+    def forward(self, batch: dict, step: int = 0, optimizer: str = "net") -> tuple[dict[str, torch.Tensor], dict]:
         sr = self.restored(batch)
         l1 = F.l1_loss(sr, batch["hr"])
         return dict(l1=l1, total=l1), dict(sr=sr.detach())
 
     def slower(self) -> list[tuple[list[nn.Parameter], float]]:
-        looks = [[p for part in _offset_parts(stage.aggregator) for p in part.parameters()] for stage in self.trained.stages]
-        return list(zip(looks, self.factors, strict=True))
+        weights, factors = self._offset_weights(), self.factors
+        if len(weights) > len(factors):
+            many, few = f"{len(weights)} scales with offsets", f"factors has {len(factors)} number(s)"
+            raise ValueError(f"{type(self.trained).__name__} has {many}, but {few}: give a factor for each, that of full size last.")
+        return list(zip(weights, factors[len(factors) - len(weights) :]))
 
-
-def _offset_parts(aggregator: nn.Module | None) -> list[nn.Module]:
-    "What predicts the offsets of an aggregator."
-    return [getattr(aggregator, name) for name in ("guide_net", "offset_modulation") if hasattr(aggregator, name)]
+    def _offset_weights(self) -> list[list[nn.Parameter]]:
+        "What predicts the offsets of each scale; in a network of your own, of each `DynamicAggregation`."
+        blocks = lambda part: [block for block in part.modules() if isinstance(block, DynamicAggregation)]
+        net = self.trained
+        scales = [blocks(stage) for stage in net.stages] if isinstance(net, RefSRNet) else [[block] for block in blocks(net)]
+        return [[p for block in of for part in (block.guide_net, block.offset_modulation) for p in part.parameters()] for of in scales]
 
 # %% ../nbs/70_objectives.ipynb #385eeae8
 class AdversarialObjective(RestorerObjective):
-    "L1, perceptual and adversarial loss (eq. 11-14). Turns: the network, and after some steps of L1 by itself, the discriminator."
+    "L1, perceptual and adversarial loss (eq. 11-14). Optimizers: `net`, and after some steps of L1 by itself, `discriminator`."
 
     def __init__(
         self,
-        net: RefSRNet,  # is trained
-        factors: tuple[float, float, float],  # see `RestorerObjective`
+        net: nn.Module,  # is trained
+        factors: tuple[float, ...],  # see `RestorerObjective`
         perceptual: PerceptualLoss,  # of result and truth
         weights: tuple[float, float, float],  # of the three losses
         penalty: float = 10.0,  # of the gradient, eq. 14
@@ -182,9 +195,9 @@ class AdversarialObjective(RestorerObjective):
         self.perceptual, self.weights, self.penalty, self.l1_steps = perceptual, weights, penalty, l1_steps
         self.discriminator, self.discriminator_lr = discriminator or Discriminator(), discriminator_lr
 
-    def forward(self, batch: dict, step: int = 0, turn: str = "net") -> tuple[dict[str, torch.Tensor], dict]:
-        if turn == "discriminator":
-            loss = discriminator_loss(self.discriminator, batch["hr"], batch["sr"], self.penalty)
+    def forward(self, batch: dict, step: int = 0, optimizer: str = "net") -> tuple[dict[str, torch.Tensor], dict]:
+        if optimizer == "discriminator":
+            loss = discriminator_loss(self.discriminator, batch["sr"], batch["hr"], self.penalty)
             return dict(discriminator=loss, total=loss), {}
         return super().forward(batch) if step < self.l1_steps else self._adversarial(batch)
 

@@ -18,8 +18,9 @@ from torch.nn import functional as F
 
 from .clip_reading import Clip, find_frames, frame_number, read_clip
 from c2m_blocks.data import (
-    SeededDataset, _lr, cached_photo, cut_view, find_photos, photo_names, quarter_turned, random_window, recolour, to_chw,
+    SeededDataset, cached_photo, cut_view, find_photos, photo_names, quarter_turned, random_window, recolour, to_chw,
 )
+from .degradation import Bicubic, Degradation, degradation_scale
 from .flow import flow_warp
 from .geometry import random_homography, random_view, translation, turn_and_zoom, warp_points
 from .matches import cell_grid
@@ -102,18 +103,20 @@ _GAP = 24  # frames between the reference and the clip, at most: about a second
 class PhotoClips(SeededDataset):
     """Clips made of photos by a window that wanders. An item is a dict:
 
-    `lr` (t, 3, size / 4, size / 4), PIL bicubic on 8 bits; `hr` (t, 3, size, size) and `ref` (3, size, size); all RGB in [0, 1];
-    `name` is that of the photo."""
+    `lr` (t, 3, size / scale, size / scale), `hr` (t, 3, size, size) and `ref` (3, size, size); all RGB in [0, 1]; `name` is that of
+    the photo. `scale` is the factor of the degradation."""
 
     def __init__(
         self,
         photos: list[Path],  # files that Pillow can read, see `find_photos`
         frames: int = 15,  # t
-        size: int = 256,  # side of the HR frames, pixels, a multiple of 4
+        size: int = 256,  # side of the HR frames, pixels, a multiple of the factor
         unrelated: float = 0.2,  # part of the clips whose reference is of another photo
         seed: int = 0,  # of all chance
+        degrade: Degradation = Bicubic(),  # makes the frames of lr of those of hr
     ):
         self.photos, self.frames, self.size, self.unrelated = sorted(photos), frames, size, unrelated
+        self.degrade, self.scale = degrade, degradation_scale(degrade, size)
         super().__init__(photo_names(self.photos, "clips"), seed)
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict:
@@ -131,7 +134,7 @@ class PhotoClips(SeededDataset):
             ref = cut_view(other, np.eye(3), *random_window(rng, other, size), size)
         elif rng.random() < 0.3:
             ref = recolour(rng, cut_view(photo, random_view(rng, size), shrink, centre, size))
-        return _clip_item(rng, frames, ref, self.names[i])
+        return _clip_item(rng, frames, ref, self.names[i], self.degrade)
 
 
 def _passing(rng: np.random.Generator, pictures: list[np.ndarray], thing: np.ndarray) -> list[np.ndarray]:
@@ -148,12 +151,12 @@ def _passing(rng: np.random.Generator, pictures: list[np.ndarray], thing: np.nda
     return seen
 
 
-def _clip_item(rng: np.random.Generator, frames: list[np.ndarray], ref: np.ndarray, name: str) -> dict:
+def _clip_item(rng: np.random.Generator, frames: list[np.ndarray], ref: np.ndarray, name: str, degrade: Degradation) -> dict:
     "Frames (size, size, 3) in [0, 1] and a reference as an item, turned and mirrored, some played backwards."
     frames = frames[:: rng.choice([-1, 1])]
-    *frames, ref = quarter_turned([*frames, ref], rng.integers(4), rng.integers(2))
-    stack = lambda made: torch.stack([made(frame) for frame in frames])
-    return dict(lr=stack(_lr), hr=stack(to_chw), ref=to_chw(ref), name=name)
+    *frames, ref = map(to_chw, quarter_turned([*frames, ref], rng.integers(4), rng.integers(2)))
+    hr = torch.stack(frames)
+    return dict(lr=degrade(hr, rng), hr=hr, ref=ref, name=name)
 
 # %% ../nbs/62_video_data.ipynb #81c0b5ae
 log = logging.getLogger(__name__)
@@ -209,10 +212,11 @@ class FilmClips(SeededDataset):
         self,
         films: list[Clip],  # of `find_films`, each of more than `frames` frames
         frames: int = 15,  # t
-        size: int = 256,  # side of the HR frames, pixels, a multiple of 4
+        size: int = 256,  # side of the HR frames, pixels, a multiple of the factor
         each: int = 16,  # clips that a film gives in an epoch
         unrelated: float = 0.2,  # part of the clips whose reference is of another film
         seed: int = 0,  # of all chance
+        degrade: Degradation = Bicubic(),  # makes the frames of lr of those of hr
     ):
         if not films:
             raise ValueError("There are no films to make clips of: name a folder that holds video files or folders of numbered frames.")
@@ -221,6 +225,7 @@ class FilmClips(SeededDataset):
             raise ValueError(f"{film.path} has {film.width} x {film.height} pixels, less than a window of {size}: make windows smaller.")
         super().__init__([film.path.name for film in films for _ in range(each)], seed)
         self.films, self.frames, self.size, self.each, self.unrelated = films, frames, size, each, unrelated
+        self.degrade, self.scale = degrade, degradation_scale(degrade, size)
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict:
         i, rng = self.drawn(key)
@@ -231,7 +236,7 @@ class FilmClips(SeededDataset):
         if rng.random() < self.unrelated and len(self.films) > 1:
             other = self.films[(i // self.each + rng.integers(1, len(self.films))) % len(self.films)]
             ref, = self._windows(rng, film_frames(other, int(rng.integers(other.count)), 1))
-        return _clip_item(rng, frames, ref, self.names[i])
+        return _clip_item(rng, frames, ref, self.names[i], self.degrade)
 
     def _windows(self, rng: np.random.Generator, pictures: list[np.ndarray]) -> list[np.ndarray]:
         "The same window of each."
@@ -260,6 +265,7 @@ def folder_clips(
     size: int = 256,  # side of the HR frames, pixels
     unrelated: float = 0.2,  # part of the clips whose reference shows something else
     seed: int = 0,  # of all chance
+    degrade: Degradation = Bicubic(),  # makes the frames of lr of those of hr
 ) -> SeededDataset:  # of items as `PhotoClips` gives them
     "The clips that can be made of a folder's photos and films. Raises `ValueError` if it holds neither."
     if not Path(folder).is_dir():
@@ -270,9 +276,9 @@ def folder_clips(
     except ValueError:  # films alone will do
         photos = []
     if photos:
-        parts.append(PhotoClips(photos, frames, size, unrelated, seed))
+        parts.append(PhotoClips(photos, frames, size, unrelated, seed, degrade))
     if films:
-        parts.append(FilmClips(films, frames, size, unrelated=unrelated, seed=seed))
+        parts.append(FilmClips(films, frames, size, unrelated=unrelated, seed=seed, degrade=degrade))
     if not parts:
         raise ValueError(f"{folder} holds no film of {frames + 1} frames and no photo of {size} x {size} pixels: name another folder.")
     return parts[0] if len(parts) == 1 else _ConcatDataset(parts)

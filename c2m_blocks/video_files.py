@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from .clip_reading import Clip, find_frames, read_clip
 from .clip_writing import check_clip_output, encode_frames, frame_names, is_video, join, write_frames
-from .core import read_image
+from .core import progress, read_image
 from .inference import prepare_model, restore
 from .interrupt import DeferredInterrupt
 from .runs import claim_folder, digest, fingerprint
@@ -144,7 +143,7 @@ def upscale_video(
             stamps: list[int] = []
             done = parts.done()
             results = _results(clip, done, stamps, net, pictures, **options)
-            with tqdm(results, "upscaling", clip.count, initial=done, unit="frame", leave=False, delay=2, disable=None) as bar:
+            with progress(results, "upscaling", clip.count, initial=done, unit="frame") as bar:
                 files = parts.write(ctrl_c.until(bar), ctrl_c)
             if ctrl_c.came and len(stamps) < done:  # it came while frames that were done before were read once more
                 stamps = [stamp for stamp, _ in itertools.islice(clip.stamped(), done)]

@@ -17,10 +17,14 @@ from torch.nn import functional as F
 
 from .core import device_of
 from .data import ReferenceDropout, SeededDataset, find_photos
+from .degradation import Bicubic
+from .flow import SPyNet
 from .losses import charbonnier
 from .metrics import aee, psnr
 from .objectives import Objective, RestorerObjective
-from .recipes import Recipe, _check_parts, _take_over
+from .pretrained import BUNDLED
+from .recipe_base import Recipe, _check_parts
+from .recipes import _check_scale, _take_over
 from .resample import bicubic_pil
 from .restoration import RefSRNet
 from .video import RefBasicVSR
@@ -31,7 +35,7 @@ from .weights import load_flow, load_matcher, save_flow
 class FlowObjective(Objective):
     "Train a `SPyNet` by the end-point error at every size. `objective(batch)` gives `(losses, {})` for a batch of `FlowPairs`."
 
-    def forward(self, batch: dict, step: int = 0, turn: str = "net") -> tuple[dict[str, torch.Tensor], dict]:
+    def forward(self, batch: dict, step: int = 0, optimizer: str = "net") -> tuple[dict[str, torch.Tensor], dict]:
         truth, errors = batch["flow"], []
         for flow in reversed(self.trained.pyramid(batch["frame"], batch["other"])):
             scale = truth.shape[-1] // flow.shape[-1]
@@ -54,7 +58,7 @@ class Flow(Recipe):
     lr: float = 1e-4
     cosine: bool = True
 
-    stage, tiny = "flow", "c2m-video-tiny"
+    stage, tiny = "flow", BUNDLED[1]
     small = dict(size=64, steps=12_000, batch=8, lr=3e-4, warmup=100, clip=1.0, ema=0.998, pretrained=False)
 
     def dataset(self) -> SeededDataset:
@@ -64,12 +68,17 @@ class Flow(Recipe):
     def validation(self) -> FlowPairs:
         return FlowPairs(find_photos(self.validate), self.size, self.motion, seed=1)
 
-    def objective(self) -> FlowObjective:
-        flow = load_flow(self.start) if self.start else RefBasicVSR.preset(self.network).flow
+    def build_net(self) -> SPyNet:
+        flow = self._own_net(SPyNet, load_flow)
+        if flow is None:
+            flow = load_flow(self.start) if self.start else RefBasicVSR.preset(self.network).flow
         unit = 2 ** (flow.sizes - 1)
         if self.size % unit:
             raise ValueError(f"size is {self.size}, but has to be a multiple of {unit}, so that all levels have whole pixels.")
-        return FlowObjective(flow)
+        return flow
+
+    def objective(self) -> FlowObjective:
+        return FlowObjective(self.build_net())
 
     def measure(self, trained: nn.Module) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
         "The end-point error on frames made of other photos, and that of no flow at all."
@@ -93,20 +102,23 @@ class VideoObjective(RestorerObjective):
 
     def __init__(
         self,
-        net: RefBasicVSR,  # is trained
+        net: nn.Module,  # is trained; of one without a `flow` the flow's numbers don't count
         flow_factor: float = 0.125,  # of the rate, for the flow
         flow_frozen: int = 5_000,  # steps in which the flow stays as it is
     ):
         super().__init__(net)
         self.flow_factor, self.flow_frozen = flow_factor, flow_frozen
 
-    def forward(self, batch: dict, step: int = 0, turn: str = "net") -> tuple[dict[str, torch.Tensor], dict]:
-        self.trained.flow.requires_grad_(step >= self.flow_frozen)
+    def forward(self, batch: dict, step: int = 0, optimizer: str = "net") -> tuple[dict[str, torch.Tensor], dict]:
+        self._flow().requires_grad_(step >= self.flow_frozen)
         loss = charbonnier(self.restored(batch), batch["hr"])
         return dict(charbonnier=loss, total=loss), {}
 
     def slower(self) -> list[tuple[list[nn.Parameter], float]]:
-        return [(list(self.trained.flow.parameters()), self.flow_factor)]
+        return [(list(self._flow().parameters()), self.flow_factor)]
+
+    def _flow(self) -> nn.Module:
+        return getattr(self.trained, "flow", nn.Identity())
 
 # %% ../nbs/72_video_recipes.ipynb #e21e4956
 _SHOWN = 8  # frames of a clip that are measured during a training: enough for what comes from other frames, and soon done
@@ -121,6 +133,7 @@ class Video(Recipe):
     data: str = ""  # a folder of films (video files, folders of frames), photos, or both
     validate: str = ""  # a folder of the same kind, to measure on now and then; empty: none
     network: str = "paper"  # "paper" or "c2m-video-tiny"
+    scale: int = 4  # the factor of super-resolution, that of `net` if it is another
     matcher: str = ""  # folder of a student's run, or a bundled name; empty: that of `start` or `picture`
     flow: str = ""  # folder of a flow's run, or a published file (spynet_*.pth); empty: that of `start`, or an untrained one
     picture: str = ""  # network for pictures to begin with, of the small make; empty: none
@@ -137,10 +150,10 @@ class Video(Recipe):
     lr: float = 2e-4
     cosine: bool = True
 
-    stage, tiny = "video", "c2m-video-tiny"
+    stage, tiny = "video", BUNDLED[1]
     small = dict(
-        picture="c2m-tiny", frames=7, alone=0.1, unrelated=0.2, flow_frozen=500, size=128, steps=6_000, batch=2, lr=5e-4, warmup=100,
-        clip=1.0, precision="bf16", pretrained=False,
+        picture=BUNDLED[0], frames=7, alone=0.1, unrelated=0.2, flow_frozen=500, size=128, steps=6_000, batch=2, lr=5e-4, warmup=100,
+        clip=1.0, precision="bfloat16", pretrained=False,
     )
 
     def __post_init__(self):
@@ -152,37 +165,39 @@ class Video(Recipe):
             raise ValueError(f"frames is {self.frames}, but a clip to learn from has at least two.")
 
     def dataset(self) -> SeededDataset:
-        return ReferenceDropout(folder_clips(self.data, self.frames, self.size, self.unrelated, self.seed), self.alone, self.seed)
+        clips = folder_clips(self.data, self.frames, self.size, self.unrelated, self.seed, Bicubic(self.scale))
+        return ReferenceDropout(clips, self.alone, self.seed)
 
     @cached_property
     def validation(self) -> SeededDataset:
-        return folder_clips(self.validate, _SHOWN, self.size, unrelated=0, seed=1)
+        return folder_clips(self.validate, _SHOWN, self.size, unrelated=0, seed=1, degrade=Bicubic(self.scale))
 
-    def net(self) -> RefBasicVSR:
-        "The network before the training."
-        if self.start:
+    def build_net(self) -> nn.Module:
+        net = self._own_net(nn.Module, RefBasicVSR.from_pretrained)
+        if net is None and self.start:
             net = RefBasicVSR.from_pretrained(self.start)
-        else:
+        elif net is None:
             net = RefBasicVSR.preset(self.network, self.pretrained, align=self.align, fusion=self.fusion)
             if self.picture:
                 net.start_from(RefSRNet.from_pretrained(self.picture))
+        _check_scale(net, self)
         if self.matcher:
-            _take_over(net.matcher, load_matcher(self.matcher), f"The matcher {self.matcher}", self.network)
+            _take_over(net, "matcher", load_matcher(self.matcher), self)
         if self.flow:
-            _take_over(net.flow, load_flow(self.flow), f"The flow {self.flow}", self.network)
+            _take_over(net, "flow", load_flow(self.flow), self)
         return net
 
     def objective(self) -> VideoObjective:
-        return VideoObjective(self.net(), self.flow_factor, self.flow_frozen)
+        return VideoObjective(self.build_net(), self.flow_factor, self.flow_frozen)
 
     def measure(self, trained: nn.Module) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
-        "PSNR-Y of clips (border 4) with and without the reference, and the middle frames of some to look at."
+        "PSNR-Y of clips with and without the reference, and the middle frames of some to look at."
         clips, rows, pictures, device = self.validation, [], {}, device_of(trained)
         for i in range(len(clips)):
             item = clips[i]
             lr, hr, ref = (item[name][None].to(device) for name in ("lr", "hr", "ref"))
-            shown = dict(bicubic=bicubic_pil(lr[0], 4), none=trained(lr)[0].clamp(0, 1), ref=trained(lr, ref)[0].clamp(0, 1))
-            rows.append([psnr(x, hr[0], border=4).mean().item() for x in shown.values()])
+            shown = dict(bicubic=bicubic_pil(lr[0], self.scale), none=trained(lr)[0].clamp(0, 1), ref=trained(lr, ref)[0].clamp(0, 1))
+            rows.append([psnr(x, hr[0], border=self.scale).mean().item() for x in shown.values()])
             if len(pictures) < 4:
                 pictures[item["name"]] = torch.cat([x[_SHOWN // 2] for x in (*shown.values(), hr[0])], -1).cpu()
         bicubic, none, with_ref = np.mean(rows, axis=0).tolist()

@@ -123,5 +123,7 @@ def api() -> str:
 
 def listed(name: str) -> str:
     thing = attrgetter(name)(import_module(OWN[name].removesuffix(f".{name}")))
-    first = " ".join(inspect.getdoc(thing).partition("\n\n")[0].split())
+    if not (text := inspect.getdoc(thing)):
+        raise SystemExit(f"{OWN[name]} is public and has no docstring: write one, or begin its name with an underscore.")
+    first = " ".join(text.partition("\n\n")[0].split())
     return f"- {{py:obj}}`{name} <{OWN[name]}>`: {re.split(r'(?<=[.!?]) (?=[A-Z`])', first)[0]}"

@@ -14,6 +14,7 @@ project_copyright = author
 
 extensions = ["links", "myst_nb", "sphinx.ext.mathjax", "sphinx_copybutton", "sphinx_design"]
 nitpicky = True  # each type in a signature leads somewhere; those of other libraries stand in names.txt
+nitpick_ignore_regex = [("py:class", r"(.*\.)?_\w+")]  # a type of our own without a page: its comment says what it is
 exclude_patterns = ["notebooks"]
 nb_execution_mode = "off"
 nb_render_markdown_format = "myst"  # tables as well

@@ -1,6 +1,7 @@
 """What is made from the notebooks is in step with them: package, README. And the notebooks are clean."""
 import filecmp
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -55,3 +56,14 @@ def test_notebooks_are_clean(remade):
 def test_readme_is_in_step(remade):
     pictures = {path.relative_to(folder) for folder in (ROOT, remade) for path in folder.glob("docs/images/index_*")}
     assert_same(["README.md", *pictures], remade, "not what nbs/index.ipynb says: run `python docs/readme.py`")
+
+
+def test_readme_lists_every_notebook(monkeypatch):
+    "In the order of the sidebar."
+    pytest.importorskip("sphinx", reason="the sidebar is made by docs/build.py: pip install -e '.[docs]'")
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    from build import contents
+
+    in_sidebar = re.findall(r"^(?:tutorials/|reports/)?\d\w+$", "\n".join(contents(ROOT / "nbs")), re.M)
+    listed = re.findall(r"^\|.* \[\w+\]\(nbs/([\w/]+)\.ipynb\) \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
+    assert listed == in_sidebar and len(listed) == len(list((ROOT / "nbs").rglob("[0-9]*.ipynb"))), "nbs/index.ipynb: one line for each"

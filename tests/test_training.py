@@ -22,12 +22,14 @@ from c2m_blocks.choosing import album_pairs
 from c2m_blocks.core import seed_everything
 from c2m_blocks.data import PhotoPairs, SyntheticPairs, find_photos, listed_pairs
 from c2m_blocks.pretrained import ASSETS
-from c2m_blocks.recipes import STAGES, Restore, RestoreGAN, Student, Teacher, read_recipe, write_recipe
-from c2m_blocks.training import read_metrics, train
+from c2m_blocks.recipe_base import read_recipe, write_recipe
+from c2m_blocks.recipes import STAGES, Restore, RestoreGAN, Student, Teacher
+from c2m_blocks.run_cards import read_metrics
+from c2m_blocks.training import train
 from c2m_blocks.weights import load_matcher, save_matcher
 
 DEMO = ASSETS / "demo"
-SMALL = dict(size=64, batch=2, workers=0, precision="no")
+SMALL = dict(size=64, batch=2, workers=0, precision="float32")
 
 
 @pytest.fixture(scope="session")
@@ -101,7 +103,7 @@ def moved(one: dict, two: dict, start: dict) -> float:
 def test_two_processes_learn_like_one(stage, photos, tmp_path):
     "Two processes with batches of two see and learn what one sees with batches of four."
     options = [stage.stage, "--data", photos, "--size", 64, "--steps", 20, "--warmup", 0, "--workers", 0]
-    options += ["--precision", "no", "--track", *(["--alone", 0] if stage is Restore else [])]
+    options += ["--precision", "float32", "--track", *(["--alone", 0] if stage is Restore else [])]
     assert run(*options, "--batch", 4, "-o", tmp_path / "one").returncode == 0
     # on CPUs accelerate's own launcher needs MPI, torch's does not
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "c2m_blocks"]
@@ -156,7 +158,7 @@ def test_the_papers_networks_take_a_step(stage, photos, tmp_path):
     "With all losses of the stage; whatever is to learn gets a gradient."
     extra = dict(l1_steps=0) if stage is RestoreGAN else {}
     if stage is Student:
-        save_matcher(Teacher(pretrained=False).matcher(), tmp_path)
+        save_matcher(Teacher(pretrained=False).build_net(), tmp_path)
         extra = dict(teacher=str(tmp_path))
     recipe = stage(data=str(photos), pretrained=False, size=96, batch=1, **extra)
     pairs, objective = recipe.dataset(), recipe.objective()

@@ -10,14 +10,15 @@ from PIL import Image
 
 from c2m_blocks.objectives import RestorerObjective
 from c2m_blocks.pretrained import ASSETS
-from c2m_blocks.training import read_metrics, train
+from c2m_blocks.run_cards import read_metrics
+from c2m_blocks.training import train
 from c2m_blocks.video import RefBasicVSR
 from c2m_blocks.video_data import film_frames, find_films
 from c2m_blocks.video_recipes import Flow, Video
 from c2m_blocks.weights import load_flow
 
 DEMO = ASSETS / "demo"
-SMALL = dict(size=64, batch=1, workers=0, precision="no")
+SMALL = dict(size=64, batch=1, workers=0, precision="float32")
 
 
 def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
@@ -42,10 +43,10 @@ def test_flow_from_photos_to_weights(tmp_path):
     figures = read_metrics(tmp_path / "run")[-1]
     assert 0 < figures["epe"] < 20 and figures["epe_if_still"] > 0
     assert same(load_flow(tmp_path / "run" / "model"), trained)
-    video = Video.preset("c2m-video-tiny", data=str(DEMO), flow=str(tmp_path / "run" / "model")).net()
+    video = Video.preset("c2m-video-tiny", data=str(DEMO), flow=str(tmp_path / "run" / "model")).build_net()
     assert same(video.flow, trained)
     with pytest.raises(ValueError, match="flow .* is of another make"):
-        Video(data=str(DEMO), pretrained=False, flow=str(tmp_path / "run" / "model")).net()
+        Video(data=str(DEMO), pretrained=False, flow=str(tmp_path / "run" / "model")).build_net()
 
 
 @pytest.mark.parametrize("options", [{}, dict(align="flow"), dict(fusion="concat")])

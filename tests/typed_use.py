@@ -81,7 +81,7 @@ def restored_clip(frames: Tensor, ref: Tensor) -> list[Tensor]:
 
 def losses(sr: Tensor, hr: Tensor, homography: Tensor) -> Tensor:
     judge = Discriminator(width=4)
-    total: Tensor = charbonnier(sr, hr) + adversarial_loss(judge(sr)) + discriminator_loss(judge, hr, sr)
+    total: Tensor = charbonnier(sr, hr) + adversarial_loss(judge(sr)) + discriminator_loss(judge, sr, hr)
     total = total + PerceptualLoss(VGGFeatures("vgg16", layers=("relu1_1",), pretrained=False))(sr, hr)
     margin = TripletMarginLoss(minimum=1)
     descriptors = DescriptorEncoder(16)
