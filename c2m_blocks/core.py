@@ -120,8 +120,7 @@ def _decode_deep_png(
     orientation: int,  # of EXIF: from 5 on rows and columns are exchanged, then either may be backwards
 ) -> np.ndarray:
     "A PNG of 16 bits a colour as (h, w, 3 or 4) in [0, 1]."
-    # here, because it takes two seconds to import and is rarely needed
-    from torchvision.io import decode_png  # type: ignore[import-untyped]  # torchvision has no types
+    from torchvision.io import decode_png  # here, because it takes two seconds to import and is rarely needed
 
     pixels = decode_png(torch.frombuffer(bytearray(data), dtype=torch.uint8))
     pixels = pixels.permute(1, 2, 0).numpy().astype(np.float32) / 65535

@@ -194,8 +194,7 @@ def _by_torchvision(
     ref_index: torch.Tensor | None,  # (b, h, w)
 ) -> torch.Tensor:  # (b, c', h, w)
     "The same as `_Deformable` by torchvision's operator."
-    # here, because it takes seconds to import
-    from torchvision.ops import deform_conv2d  # type: ignore[import-untyped]  # torchvision has no types
+    from torchvision.ops import deform_conv2d  # takes seconds to import
 
     (h, w), k = position.shape[-2:], weight.shape[-1]
     sizes = [m.shape[-2:] for m in maps]

@@ -16,7 +16,6 @@ from .core import atomically, check_output
 from .metrics import psnr
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # %% auto #0
@@ -30,11 +29,10 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained", dpi=60)
 
 
-def show_image(ax: Axes, x: torch.Tensor, title: str = "") -> None:
-    "Draw the first image of a batch `b 3 h w`."
+def show_image(ax, x: torch.Tensor, title: str = "") -> None:
+    "Show the first image of a batch (b, 3, h, w) on axes of matplotlib, without ticks."
     ax.imshow(rearrange(x[0].detach().float().clamp(0, 1).cpu(), "c h w -> h w c").numpy())
-    ax.set_axis_off()
-    ax.set_title(title, fontsize=9, parse_math=False)  # names may hold a $
+    ax.set_axis_off(), ax.set_title(title, fontsize=9, parse_math=False)  # names may hold a $
 
 # %% ../nbs/04_plotting.ipynb #5b21ac75
 def compare(
@@ -69,7 +67,7 @@ def compare(
     return figure
 
 
-def _frame(ax: Axes, x: int, y: int, size: int, colour: str) -> None:
+def _frame(ax, x: int, y: int, size: int, colour: str) -> None:
     from matplotlib.patches import Rectangle
 
     ax.add_patch(Rectangle((x - 0.5, y - 0.5), size, size, fill=False, ec=colour, lw=2, clip_on=False))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from inspect import signature
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin, hf_hub_download
@@ -24,6 +24,9 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from .core import atomically, write_text
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # %% ../nbs/07_pretrained.ipynb #9ca5a20e
 def read_checkpoint(
@@ -172,9 +175,6 @@ PyTorch blocks of C2-Matching (Jiang et al., arXiv:2212.09581).
 {training}""".rstrip() + "\n"
 
 # %% ../nbs/07_pretrained.ipynb #2273d873
-_Network = TypeVar("_Network", bound="PretrainedNetwork")
-
-
 class PretrainedNetwork(nn.Module, ModelHubMixin):
     "A network that is saved as a folder and loaded by its name."
 
@@ -188,12 +188,12 @@ class PretrainedNetwork(nn.Module, ModelHubMixin):
 
     @classmethod
     def from_pretrained(  # type: ignore[override]  # the Hub's own options are among `options`
-        cls: type[_Network],
+        cls,
         name: str | Path,  # a bundled network ("c2m-tiny", "c2m-video-tiny"), a folder, or a repository of the Hub ("user/name")
         *,
         parts: Iterable[type] = (),  # classes of your own that the folder names, with a `config` of constructor arguments
         **options: Any,  # parts themselves (`matcher=...`), or options of the Hub (`revision`, `cache_dir`, `local_files_only` ...)
-    ) -> _Network:  # in evaluation mode
+    ) -> "Self":  # in evaluation mode
         "Load a trained network. Raises `ValueError` if it can't be found or if its weights don't fit."
         types = {kind.__name__: kind for kind in cls.part_types}
         for kind in parts:

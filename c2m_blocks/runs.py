@@ -110,7 +110,7 @@ class Process:
 def this_process() -> Process:
     "Return this process among those that were launched together. Raises `ValueError` if there are several and accelerate is missing."
     try:
-        from accelerate import PartialState  # type: ignore[import-untyped]  # accelerate has no types
+        from accelerate import PartialState
     except ImportError:
         if int(os.environ.get("WORLD_SIZE", 1)) > 1:
             raise ValueError("To share the work among processes needs accelerate: pip install 'c2m_blocks[train]'.") from None

@@ -167,7 +167,7 @@ class BasicVSR(PretrainedNetwork):
         search: str | None = None,  # "propagate": each frame from the matches of the one before; default: the matcher's own
         first_search: str | None = None,  # with "propagate", how the frames are searched that have none before them
     ) -> torch.Tensor:  # (b, t, 3, scale h, scale w)
-        """Restore a clip `b t 3 h w` at once, each frame from all others: `b t 3 (scale h) (scale w)`.
+        """Restore a clip `b t 3 h w` at once, with references `b 3 H W` if it takes them: `b t 3 (scale h) (scale w)`.
 
         Raises `ValueError` for what is no clip, and for references and a search that don't fit."""
         if frames.ndim != 5 or frames.shape[2] != 3 or not frames.shape[1]:

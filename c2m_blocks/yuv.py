@@ -58,7 +58,7 @@ def guess_matrix(
 
 # %% ../nbs/30_yuv.ipynb #322534b6
 def import_pyav() -> ModuleType:
-    "Return PyAV. Raises `ValueError` if it is missing."
+    "Import PyAV. Raises `ValueError` if it is not installed."
     try:
         import av
     except ImportError:
