@@ -857,6 +857,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'c2m_blocks.training._check_run': ('training.html#_check_run', 'c2m_blocks/training.py'),
                                      'c2m_blocks.training._check_weights': ('training.html#_check_weights', 'c2m_blocks/training.py'),
                                      'c2m_blocks.training._describe_run': ('training.html#_describe_run', 'c2m_blocks/training.py'),
+                                     'c2m_blocks.training._finish_trackers': ('training.html#_finish_trackers', 'c2m_blocks/training.py'),
+                                     'c2m_blocks.training._in_group': ('training.html#_in_group', 'c2m_blocks/training.py'),
                                      'c2m_blocks.training._moved': ('training.html#_moved', 'c2m_blocks/training.py'),
                                      'c2m_blocks.training._names': ('training.html#_names', 'c2m_blocks/training.py'),
                                      'c2m_blocks.training._own_accelerator_state': ( 'training.html#_own_accelerator_state',

@@ -6,6 +6,7 @@
 __all__ = ['log', 'train']
 
 # %% ../nbs/74_training.ipynb #c66372c5
+import atexit
 import json
 import logging
 import os
@@ -96,18 +97,25 @@ def _describe_run(recipe: Recipe, objective: nn.Module, pairs: SeededDataset, ac
 _MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}  # precisions in the words of accelerate
 
 
+def _in_group() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
 @contextmanager
 def _own_accelerator_state() -> Iterator[None]:
     "What accelerate keeps for a whole process begins anew, so that a training may have another precision, and is then as it was."
     try:
-        from accelerate.state import AcceleratorState, GradientState
+        from accelerate import state
     except ImportError:
         raise ValueError("Training needs accelerate: pip install 'c2m_blocks[train]'.") from None
-    known = [(state._shared_state, dict(state._shared_state)) for state in (AcceleratorState, GradientState)]
-    for shared, _ in known:
+    kinds = state.PartialState, state.AcceleratorState, state.GradientState
+    known, grouped = [(kind._shared_state, dict(kind._shared_state)) for kind in kinds], _in_group()
+    for shared, _ in known[1:]:
         shared.clear()
     try:
         yield
+        if _in_group() and not grouped:  # it stays for the next training, because torchrun's processes can't make a second one
+            atexit.register(torch.distributed.destroy_process_group)
     finally:
         for shared, before in known:
             shared.clear()
@@ -182,6 +190,11 @@ def _check_weights(module: nn.Module, step: int) -> None:
         if not x.isfinite().all():
             name = name.removeprefix("trained.").removeprefix("module.")
             raise FloatingPointError(f"{name} holds NaN or infinite values after step {step}: {_LOWER}.")
+
+
+def _finish_trackers(accelerator) -> None:
+    for tracker in accelerator.trackers:  # not `end_training`, which would also end a group of processes that is not ours
+        tracker.finish()
 
 
 def _moved(batch: dict, device: torch.device) -> dict:
@@ -364,11 +377,11 @@ def train(
             if kept:
                 save(step)
             if stop and step < last:
-                accelerator.end_training()
+                _finish_trackers(accelerator)
                 raise KeyboardInterrupt
         interrupt.came = False  # all of it is done
     trained = average.module.eval()
     if main:
         save_figure(draw_curves(read_metrics(run)), run / "curves.png")
-    accelerator.end_training()
+    _finish_trackers(accelerator)
     return trained
