@@ -102,14 +102,9 @@ def test_no_two_notebooks_share_a_number():
 
 
 LONG = {  # modules of more than 400 lines, and why they are not two
-    "aggregation": "One operator, and the arithmetic that makes it quick on a CPU, forwards and backwards.",
     "app": "One page: what it shows, how it looks and what its buttons do.",
-    "choosing": "One way from a folder of photos to a set of pairs.",
     "cli": "One command: the functions are short, its options are many.",
     "data": "Every source of training pairs gives the same items, by the same few functions.",
-    "exact": "One search: tiles with a running maximum, its compiled form, and a form of plain operators for export.",
-    "restoration": "One network: its stages, its tiles and its presets.",
-    "training": "One loop, and all that keeps it exact when it is killed.",
 }
 
 
