@@ -34,7 +34,11 @@ def patch_norms(
     return patch_means((scale > 0).float(), patch_size).mul(patch_size**2).sqrt() + 1e-5
 
 
-def patch_means(values: torch.Tensor, patch_size: int) -> torch.Tensor:
+def patch_means(
+    values: torch.Tensor,  # (..., h, w), one a cell
+    patch_size: int,  # cells
+) -> torch.Tensor:  # (..., h - patch_size + 1, w - patch_size + 1)
+    "Return the mean over each patch."
     means = F.avg_pool2d(values.reshape(-1, 1, *values.shape[-2:]), patch_size, stride=1)
     return means.view(*values.shape[:-2], *means.shape[-2:])
 
