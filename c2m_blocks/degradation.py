@@ -17,7 +17,7 @@ from .resample import bicubic
 
 # %% ../nbs/60_degradation.ipynb #c326fdd1
 class Degradation(Protocol):
-    "Make LR images `(..., 3, h/s, w/s)` of HR ones `(..., 3, h, w)`, RGB in [0, 1] of 8 bits, drawing from the generator alone."
+    "Make LR images `... 3 (h / s) (w / s)` of HR images `... 3 h w`, RGB in [0, 1]: of one image, or of all frames of a clip at once."
 
     def __call__(self, hr: torch.Tensor, rng: np.random.Generator, /) -> torch.Tensor: ...
 
