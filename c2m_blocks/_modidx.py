@@ -534,6 +534,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                     'c2m_blocks/matching_losses.py'),
                                             'c2m_blocks.matching_losses._chebyshev': ( 'matching_losses.html#_chebyshev',
                                                                                        'c2m_blocks/matching_losses.py'),
+                                            'c2m_blocks.matching_losses._unit_at': ( 'matching_losses.html#_unit_at',
+                                                                                     'c2m_blocks/matching_losses.py'),
                                             'c2m_blocks.matching_losses.correspondence_loss': ( 'matching_losses.html#correspondence_loss',
                                                                                                 'c2m_blocks/matching_losses.py'),
                                             'c2m_blocks.matching_losses.log_correlation': ( 'matching_losses.html#log_correlation',
