@@ -45,7 +45,7 @@ def test_flow_from_photos_to_weights(tmp_path):
     assert same(load_flow(tmp_path / "run" / "model"), trained)
     video = Video.preset("c2m-video-tiny", data=str(DEMO), flow=str(tmp_path / "run" / "model")).build_net()
     assert same(video.flow, trained)
-    with pytest.raises(ValueError, match="flow .* is of another make"):
+    with pytest.raises(ValueError, match="flow .* is of another architecture"):
         Video(data=str(DEMO), pretrained=False, flow=str(tmp_path / "run" / "model")).build_net()
 
 
