@@ -479,7 +479,7 @@ def _parser(wanted: str = "") -> ArgumentParser:
 def main(
     argv: list[str] | None = None,  # arguments; default: those of the process
 ) -> None:
-    "The command `c2m`. If something is wrong: one sentence on standard error and exit code 2; on Ctrl-C 130."
+    "Run the command `c2m`. If something is wrong: one sentence on standard error and exit code 2; on Ctrl-C 130."
     argv = sys.argv[1:] if argv is None else argv
     parser = _parser("".join(argv[:1]))
     args = parser.parse_args(argv)
