@@ -6,7 +6,7 @@
 __all__ = ['multiply_adds', 'count_parameters', 'complexity', 'ablation']
 
 # %% ../nbs/85_ablation.ipynb #299b1304
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
 
@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from tqdm import tqdm
 
 from .comparison import interval
-from .core import device_of
+from .core import device_of, progress
 from .evaluation import check_all_measured, check_scale
 from .protocols import EvalProtocol, EvalSet, measure
 from .restoration import RefSRNet
@@ -36,7 +35,7 @@ def multiply_adds(
     lr_size: tuple[int, int],  # (h, w) of the LR picture, pixels
     ref_size: tuple[int, int] | None,  # (H, W) of the reference, pixels; None: there is none
 ) -> int:
-    "How many multiplications are added up in the convolutions and matrix products of one call."
+    "Count the multiplications that are added up in the convolutions and matrix products of one call."
     return _counted(net, *_pictures(net, lr_size, ref_size))
 
 
@@ -51,7 +50,7 @@ def count_parameters(
     net: Callable,  # what is no module has none
     trainable: bool = False,  # only those that get a gradient, as in Table 4
 ) -> int:
-    "How many numbers a network is made of."
+    "Count the numbers that a network is made of."
     weights = net.parameters() if isinstance(net, nn.Module) else iter(())
     return sum(weight.numel() for weight in weights if weight.requires_grad or not trainable)
 
@@ -63,7 +62,7 @@ def complexity(
     ref_size: tuple[int, int] | None,  # (H, W) of the reference, pixels; None: there is none
     repeats: int = 3,  # calls that are timed
 ) -> dict[str, float]:  # `parameters`, `trainable`, `multiply_adds`, `seconds`
-    "What a network costs for pictures of given sizes. Raises `ValueError` if nothing is timed."
+    "Measure what a network costs for images of given sizes. Raises `ValueError` if nothing is timed."
     if repeats < 1:
         raise ValueError(f"repeats is {repeats}, but at least 1 call has to be timed.")
     products = multiply_adds(net, lr_size, ref_size)  # the first call, which is slower, is not timed
@@ -71,7 +70,7 @@ def complexity(
     return dict(parameters=count_parameters(net), trainable=count_parameters(net, trainable=True), multiply_adds=products, seconds=seconds)
 
 
-def _timed(net: Callable, lr: torch.Tensor, ref: torch.Tensor | None) -> tuple[torch.Tensor, float]:
+def _timed(net: Callable, lr: torch.Tensor, ref: torch.Tensor | list[torch.Tensor] | None) -> tuple[torch.Tensor, float]:
     "The result, and how many seconds it took."
     wait = torch.cuda.synchronize if lr.is_cuda else lambda: None
     wait()
@@ -82,10 +81,10 @@ def _timed(net: Callable, lr: torch.Tensor, ref: torch.Tensor | None) -> tuple[t
 
 # %% ../nbs/85_ablation.ipynb #34a2ae07
 def ablation(
-    steps: dict[str, Callable | str | Path],  # networks, or what `RefSRNet.from_pretrained` takes; from the base on, by name
+    steps: Mapping[str, Callable | str | Path],  # networks, or what `RefSRNet.from_pretrained` takes; from the base on, by name
     eval_set: EvalSet,  # the images, and the protocol by which they are measured
 ) -> list[dict]:  # a row for each step
-    """What each step of a ladder adds, and what it costs (section 5.5, Fig. 8; Table 4).
+    """Measure what each step of a ladder adds, and what it costs (section 5.5, Fig. 8; Table 4).
 
     A row holds `step`, mean `psnr` and `ssim`, the `gain` in dB over the step before and its interval from `gain_low` to `gain_high` (see
     `interval`; None for a single picture), `parameters`, `trainable`, and per picture `multiply_adds` and `seconds`. Raises `ValueError` if
@@ -95,8 +94,9 @@ def ablation(
     networks = {name: RefSRNet.from_pretrained(step) if isinstance(step, str | Path) else step for name, step in steps.items()}
     for net in networks.values():
         check_scale(net, eval_set.protocol)
-    rows, errors = {name: [] for name in networks}, {}
-    for i in tqdm(range(len(eval_set)), "measuring", leave=False, delay=2, disable=None):
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in networks}
+    errors: dict[str, Exception] = {}
+    for i in progress(range(len(eval_set)), "measuring"):
         try:
             item = eval_set[i]
             for name, net in networks.items():

@@ -60,10 +60,10 @@ def save_checkpoint(
     data = io.BytesIO()
     torch.save(state, data)
     try:
-        with atomically(folder / f"{step:07}.pt") as part, open(part, "wb") as file:
-            file.write(data.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
+        with atomically(folder / f"{step:07}.pt") as part, open(part, "wb") as out:
+            out.write(data.getbuffer())
+            out.flush()
+            os.fsync(out.fileno())
     except ValueError as error:
         raise no_room(error) from error
     known = [(int(file.stem), file) for file in _checkpoints(folder)]
@@ -76,7 +76,7 @@ def save_checkpoint(
 
 
 def no_room(error: ValueError) -> ValueError:
-    "What could not be written, and what to do then."
+    "Say what could not be written, and what to do then."
     told = str(error).partition(":")[0]
     return ValueError(f"{told}: make room, then go on from the checkpoint before it with --resume (resume=True).")
 
@@ -89,7 +89,7 @@ def _checkpoints(folder: Path) -> list[Path]:
 def load_checkpoint(
     folder: Path,  # of `save_checkpoint`
 ) -> dict | None:  # None if there is none
-    "The latest checkpoint that is whole; a torn or foreign one is named in a warning. Raises `ValueError` if there are only such."
+    "Read the latest checkpoint that is whole; a torn or foreign one is named in a warning. Raises `ValueError` if there are only such."
     files = _checkpoints(folder)
     for file in reversed(files):
         try:

@@ -16,7 +16,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,11 +26,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch.nn import functional as F
-from tqdm import tqdm
 
-from .core import check_image, read_image, write_image, write_text
+from .core import check_image, progress, read_image, write_image, write_text
 from .data import check_pairs, listed_pairs, to_chw, unreadable_photos
-from .matches import Matches, find_matches_with, takes
+from .matches import Encoder, Matches, find_matches_with, takes
 from .pretrained import ASSETS
 from .restoration import RefSRNet
 
@@ -43,7 +42,7 @@ _SPREAD = (0.16, 0.11, 0.026)  # standard deviation of the cosine between photos
 def photo_vector(
     picture: Image.Image,  # of any size
 ) -> torch.Tensor:  # (n,): the product of two is the larger, the more alike the photos are
-    "What a photo looks like on the whole, computed from a small copy."
+    "Describe what a photo looks like on the whole, by a small copy."
     picture = _copy(picture.convert("RGB"), _DESCRIBED)
     pixels = np.asarray(picture).reshape(-1, 3)
     rank = pixels.argsort(0, kind="stable").argsort(0, kind="stable")
@@ -54,7 +53,8 @@ def photo_vector(
 def _copy(picture: Image.Image, side: int) -> Image.Image:
     "A copy whose longer side is at most `side` pixels, both sides multiples of 4 and large enough to be matched."
     factor = min(1, side / max(picture.size))
-    return picture.resize(tuple(max(12, round(n * factor / 4) * 4) for n in picture.size), Image.Resampling.LANCZOS)
+    width, height = (max(12, round(n * factor / 4) * 4) for n in picture.size)
+    return picture.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def _histogram(
@@ -67,7 +67,7 @@ def _histogram(
 
 
 @lru_cache(maxsize=1)
-def _encoder() -> torch.nn.Module:
+def _encoder() -> Encoder:
     return RefSRNet.from_pretrained("c2m-tiny").encoder
 
 
@@ -75,7 +75,7 @@ def _texture(
     x: torch.Tensor,  # (1, 3, h, w)
 ) -> torch.Tensor:
     "Roots of the covariance of features, at each resolution of the encoder."
-    total = [0] * len(_encoder().channels)
+    total = [torch.zeros(())] * len(_encoder().channels)
     for turns in range(4):
         for i, features in enumerate(_encoder()(torch.rot90(x, turns, (2, 3)))):
             centred = features[0].flatten(1) - features.mean((0, 2, 3))[:, None]
@@ -90,7 +90,7 @@ def local_zoom(
     matches: Matches,  # of one image
     sure: torch.Tensor,  # (h, w), True where matches can be trusted
 ) -> float:  # NaN if too few places are sure
-    "How many times larger the reference shows the scene than the query does, in cells."
+    "Return how many times larger the reference shows the scene than the query does, in cells."
     h, w = sure.shape
     if min(h, w) <= 2 * _STEP:
         return math.nan
@@ -117,12 +117,12 @@ class Candidate:
 
     @property
     def useful(self) -> bool:
-        "Does it show the scene large enough, as far as the matcher can tell?"
+        "True if it shows the scene large enough, as far as the matcher can tell."
         return self.weight >= _WEIGHT and self.zoom >= _MIN_ZOOM
 
     @property
     def verdict(self) -> str:
-        "That in words, with the reason."
+        "Return that in words, with the reason."
         if self.weight < _WEIGHT:
             return "of no use: too little of the picture is found in it"
         small = f"of no use: it shows the scene at less than {_MIN_ZOOM:g} of the size, and knows hardly more than the picture"
@@ -130,7 +130,7 @@ class Candidate:
 
     @property
     def weight(self) -> float:
-        "What candidates are sorted by: coverage, counted by how far the cosine is above chance; 0 if the zoom is not known."
+        "Return what candidates are sorted by: coverage, counted by how far the cosine is above chance; 0 if the zoom is not known."
         return 0.0 if math.isnan(self.zoom) else self.coverage * max(0.0, self.score - _CHANCE)
 
 # %% ../nbs/64_choosing.ipynb #2688a69a
@@ -142,10 +142,10 @@ _LARGEST = 320  # pixels of the longer side of the largest copy of a photo
 def _open(path: Path) -> tuple[Image.Image, int]:
     "A small copy of a photo, and the longer side of the whole in pixels."
     try:
-        with Image.open(path) as image:
-            side = max(image.size)
-            image.draft("RGB", (2 * _LARGEST, 2 * _LARGEST))  # a JPEG is decoded small
-            image = ImageOps.exif_transpose(image).convert("RGB")
+        with Image.open(path) as file:
+            side = max(file.size)
+            file.draft("RGB", (2 * _LARGEST, 2 * _LARGEST))  # a JPEG is decoded small
+            image = ImageOps.exif_transpose(file).convert("RGB")
     except (OSError, SyntaxError) as error:
         raise ValueError(f"{path} can't be read ({error}): put it back, or leave it out.") from error
     image.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS, reducing_gap=3)
@@ -191,17 +191,17 @@ def rank_references(
     top: int = 5,  # how many are returned at most
     shortlist: int = 16,  # how many are matched: those whose `photo_vector` is nearest
 ) -> list[Candidate]:  # the best first, and after the useful ones those that look most alike
-    "The photos that would serve best as references. Raises `ValueError` if there are none that can be read."
+    "Return the photos that would serve best as references. Raises `ValueError` if there are none that can be read."
     check_image(lr, "lr")
     if len(lr) != 1:
         raise ValueError(f"lr holds {len(lr)} pictures: rank the references of one at a time.")
     _check_counts(top=top, shortlist=shortlist)
     photos = _readable(candidates)
     picture = Image.fromarray((lr[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy())
-    bar = tqdm(photos, "describing the photos", leave=False, delay=2, disable=None)
+    bar = progress(photos, "describing the photos")
     alike = torch.stack([photo_vector(_open(photo)[0]) for photo in bar]) @ photo_vector(picture)
     near = [photos[i] for i in alike.argsort(descending=True)[:shortlist]]
-    bar = tqdm(near, "matching the nearest", leave=False, delay=2, disable=None)
+    bar = progress(near, "matching the nearest")
     judged = [_judge(picture, _scale(matcher) * max(picture.size), photo, *_open(photo), matcher) for photo in bar]
     ranked = sorted(judged, key=_worth)[:top]
     if not ranked[0].useful:
@@ -238,14 +238,14 @@ def choose_pairs(
     max_refs: int = 3,  # references for each photo
     shortlist: int = 8,  # how many are matched with each photo: those whose `photo_vector` is nearest
 ) -> dict[Path, list[Candidate]]:  # for each photo that has any, its useful references, the best first
-    "Which photos of an album may serve each other as references. `zoom` is counted from each photo at its own resolution."
+    "Find photos of an album that may serve each other as references. `zoom` is counted from each photo at its own resolution."
     _check_counts(max_refs=max_refs, shortlist=shortlist)
     photos, opened = _readable(photos), lru_cache(maxsize=1000)(_open)
-    bar = tqdm(photos, "describing the photos", leave=False, delay=2, disable=None)
+    bar = progress(photos, "describing the photos")
     vectors = torch.stack([photo_vector(opened(photo)[0]) for photo in bar])
     alike = (vectors @ vectors.T).fill_diagonal_(-torch.inf)
-    pairs, bar = {}, tqdm(photos, "comparing the photos", leave=False, delay=2, disable=None)
-    for photo, likeness in zip(bar, alike):
+    pairs = {}
+    for photo, likeness in zip(progress(photos, "comparing the photos"), alike):
         near = [photos[i] for i in likeness.argsort(descending=True)[: min(shortlist, len(photos) - 1)]]
         judged = [_judge(*opened(photo), other, *opened(other), matcher) for other in near]
         useful = [c for c in judged if c.useful and _judge(*opened(c.path), photo, *opened(photo), matcher).weight >= _WEIGHT / 2]
@@ -260,7 +260,7 @@ def album_pairs(
     max_refs: int = 3,  # references for each photo
     coherent: float = 0.3,  # part of the photo that has to be found coherently
 ) -> dict[str, tuple[Path, Path]]:  # the two files, by name
-    "The pairs of views of one scene in an album. Raises `ValueError` if there are none."
+    "Find the pairs of views of one scene in an album. Raises `ValueError` if there are none."
     chosen = choose_pairs(photos, matcher, max_refs)
     pairs = {f"{photo.name} with {c.path.name}": (photo, c.path) for photo, found in chosen.items() for c in found if c.coverage > coherent}
     return check_pairs(pairs, "The album", "add photos that show the same place from elsewhere")
@@ -298,7 +298,7 @@ def write_candidates(
     return page
 
 
-def _line(cells: list[str]) -> str:
+def _line(cells: Sequence[str]) -> str:
     "A line of a table, with quotes where they are needed."
     file = io.StringIO()
     csv.writer(file, lineterminator="").writerow(cells)
@@ -350,7 +350,7 @@ def write_set(
     try:
         for kind in ("input", "ref"):
             (part / kind).mkdir()
-        bar = tqdm(list(zip(names, files, _zooms(table))), "writing the pairs", leave=False, delay=2, disable=None)
+        bar = progress(list(zip(names, files, _zooms(table))), "writing the pairs")
         for name, (hr, ref), zoom in bar:
             write_image(read_image(hr), part / "input" / f"{name}.png")
             write_image(_shrunk(read_image(ref), zoom, ref), part / "ref" / f"{name}.png")
@@ -392,8 +392,8 @@ def _shrunk(ref: torch.Tensor, zoom: float, path: Path) -> torch.Tensor:
     if zoom <= _LARGER:
         return ref
     picture = Image.fromarray((ref[0] * 255).round().byte().permute(1, 2, 0).numpy())
-    size = tuple(round(n / zoom) for n in picture.size)
-    if min(size) < 12:
+    width, height = (round(n / zoom) for n in picture.size)
+    if min(width, height) < 12:
         what = f"{path} has {picture.width} x {picture.height} pixels, less than a patch of 12 once it is shrunk by {zoom:g}"
         raise ValueError(f"{what}: check its zoom.")
-    return to_chw(picture.resize(size, Image.Resampling.LANCZOS))[None] / 255
+    return to_chw(picture.resize((width, height), Image.Resampling.LANCZOS))[None] / 255

@@ -17,6 +17,10 @@ from dataclasses import replace
 from os import environ
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from c2m_blocks.recipe_base import Recipe
 
 # %% ../nbs/90_cli.ipynb #902d6512
 class Clock:
@@ -81,6 +85,7 @@ def match_command(args: Namespace) -> None:
     lr, ref = read_image(args.lr), read_image(args.ref)
     say(f"matching {lr.shape[-1]} x {lr.shape[-2]} pixels with {ref.shape[-1]} x {ref.shape[-2]} by {args.model}")
     matches = find_matches(lr, ref, args.model)
+    assert matches is not None  # there is a reference
     save_figure(draw_matches(lr, ref, matches), args.output)
     say(f"mean score {matches.score.mean():.3f}, drawn to {args.output}")
 
@@ -151,7 +156,7 @@ def train_command(args: Namespace) -> None:
 # %% ../nbs/90_cli.ipynb #dfc041c3
 def eval_command(args: Namespace) -> None:
     "`c2m eval`: models on an evaluation set, by a protocol, for the factor that they have."
-    from c2m_blocks.testsets import CLIP_DATASETS, describe_set, find_entries
+    from c2m_blocks.testsets import ClipEntry, describe_set, find_entries
     from c2m_blocks.core import write_text
     from c2m_blocks.runs import is_first_process
     from c2m_blocks.comparison import contact_sheet, results_table
@@ -166,14 +171,14 @@ def eval_command(args: Namespace) -> None:
     changes = {name: getattr(args, name) for name in names if name in args}
     changes |= dict(perceptual=tuple(args.perceptual)) if "perceptual" in args else {}
     entries, folders = find_entries(args.dataset, args.root, args.part, args.seed), _folders(args.model)
-    clips = args.dataset in CLIP_DATASETS
+    clips = [entry for entry in entries if isinstance(entry, ClipEntry)]
     if args.flow and not clips:
-        raise ValueError(f"--flow is for clips, but {args.dataset} holds pictures: leave it away.")
+        raise ValueError(f"--flow is for clips, but {args.dataset} holds pictures: omit it.")
     flow = load_flow(args.flow or "c2m-video-tiny") if clips else None
     # whether each can be had is to be known now, not when its turn comes
     networks = {model: model if model == "bicubic" else prepare_model(model) for model in folders}
     protocol = EvalProtocol.preset(args.protocol, args.dataset, common_scale(networks), **changes)
-    eval_set = ClipEvalSet(entries, protocol, flow) if clips else EvalSet(entries, protocol)
+    eval_set = ClipEvalSet(clips, protocol, flow) if clips else EvalSet(entries, protocol)
     name = describe_set(args.dataset, entries, args.seed)
     out = args.output or Path("evaluation") / args.dataset
     if is_first_process():
@@ -203,7 +208,7 @@ def eval_command(args: Namespace) -> None:
 
 def _folders(models: list[str]) -> dict[str, str]:
     "A folder for each model, by its name as it was given."
-    folders = {}
+    folders: dict[str, str] = {}
     for model in {str(Path(model)): model for model in models}:
         plain = "-".join(part for part in Path(model).parts if part.strip("./\\")) or "model"
         same = sum(folder == plain or folder.startswith(f"{plain} (") for folder in folders.values())
@@ -272,7 +277,8 @@ def robustness_command(args: Namespace) -> None:
         tables[str(name)] = robustness(net, photos, args.size)
     rows = concat_tables(tables)
     print(f"\n{as_markdown(rows)}\n")
-    write_table(rows, table), save_figure(draw_robustness(tables), args.output)
+    write_table(rows, table)
+    save_figure(draw_robustness(tables), args.output)
     say(f"drawn to {args.output}, written to {table}")
 
 # %% ../nbs/90_cli.ipynb #e2fd43a8
@@ -322,7 +328,7 @@ class _Parser(ArgumentParser):
         self.exit(2, f"{self.prog}: {message[:1].upper()}{message[1:]}; {self.prog} --help says more.\n")
 
 
-def _add_numbers(parser: ArgumentParser, stage: type) -> None:
+def _add_numbers(parser: ArgumentParser, stage: "type[Recipe]") -> None:
     "An option for each number of a stage's recipe."
     from c2m_blocks.recipe_base import recipe_numbers
 
@@ -331,7 +337,7 @@ def _add_numbers(parser: ArgumentParser, stage: type) -> None:
         default = getattr(small, name)
         shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
         about = f"{about} (default: {shown if shown != '' else 'none'})".replace("%", "%%")
-        options = dict(type=kind)
+        options: dict[str, Any] = dict(type=kind)
         if kind is bool:
             options = dict(action=BooleanOptionalAction)
         elif isinstance(default, tuple):
@@ -413,8 +419,8 @@ def _parser(wanted: str = "") -> ArgumentParser:
     sub.add_argument("--ref", metavar="REF", type=Path, required=True, help="the reference")
     sub.add_argument("-o", "--output", metavar="FIG", type=Path, required=True, help="the figure: .png, .pdf, .svg")
     sub = command("demo", demo_command, "Upscale a bundled picture and compare the result.")
-    figure = dict(default=Path("c2m_demo.png"), help="the figure (default: %(default)s)")
-    sub.add_argument("-o", "--output", metavar="FIG", type=Path, **figure)
+    default_figure, about = Path("c2m_demo.png"), "the figure (default: %(default)s)"
+    sub.add_argument("-o", "--output", metavar="FIG", type=Path, default=default_figure, help=about)
     about = "Train a stage of C2-Matching on a folder of photos."
     description = f"{about} The numbers of the recipe are those for the small network; --network paper takes the paper's."
     sub = commands.add_parser("train", help=about, description=description)
@@ -424,7 +430,7 @@ def _parser(wanted: str = "") -> ArgumentParser:
 
         stages = sub.add_subparsers(title="stages", metavar="STAGE", dest="stage", required=True)
         for name, stage in (STAGES | VIDEO_STAGES).items():
-            about = stage.__doc__.splitlines()[0]
+            about = (stage.__doc__ or name).splitlines()[0]
             sub = stages.add_parser(name, help=about, description=about)
             sub.set_defaults(run=train_command)
             sub.add_argument("-o", "--output", metavar="RUN", type=Path, help=f"folder of the run (default: {Path('runs') / name})")
@@ -461,7 +467,7 @@ def _parser(wanted: str = "") -> ArgumentParser:
     sub.add_argument("--largest", metavar="N", type=int, default=2**20, help="pixels of a picture at most (default: %(default)s)")
     sub.add_argument("--max-memory", metavar="AMOUNT", default="4GB", help="see c2m upscale (default: %(default)s)")
     sub.add_argument("--no-browser", dest="browser", action="store_false", help="only say the address")
-    about = "Measure models on a benchmark or on your own pairs."
+    about = "Measure models on an evaluation set or on your own pairs."
     description = f"{about} What is measured already is not measured again; torchrun shares the work among processes."
     sub = commands.add_parser("eval", help=about, description=description)
     sub.set_defaults(run=eval_command)
@@ -473,7 +479,7 @@ def _parser(wanted: str = "") -> ArgumentParser:
 def main(
     argv: list[str] | None = None,  # arguments; default: those of the process
 ) -> None:
-    "The command `c2m`. If something is wrong: one sentence on standard error and exit code 2; on Ctrl-C 130."
+    "Run the command `c2m`. If something is wrong: one sentence on standard error and exit code 2; on Ctrl-C 130."
     argv = sys.argv[1:] if argv is None else argv
     parser = _parser("".join(argv[:1]))
     args = parser.parse_args(argv)

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from .core import from_json, read_image
 from .plotting import compare_rows
-from .protocols import PROTOCOLS, EvalSet, EvalProtocol
+from .protocols import PROTOCOLS, EvalProtocol, EvalSet
 from .tables import markdown
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _DRAWS, _SURE = 10_000, 0.95  # of the bootstrap: how many (more change no digit
 def interval(
     gains: np.ndarray,  # (n,), the difference of two models on each picture
 ) -> tuple[float, float]:  # its ends
-    "Where the mean difference lies on other pictures of the kind, as far as these can tell: the bootstrap of Efron (1979)."
+    "Return where the mean difference lies on other images of the kind, as far as these can tell: the bootstrap of Efron (1979)."
     draws = np.random.default_rng(0).integers(0, len(gains), (_DRAWS, len(gains)))
     low, high = np.quantile(gains[draws].mean(1), [(1 - _SURE) / 2, (1 + _SURE) / 2])
     return float(low), float(high)
@@ -42,7 +43,7 @@ def difference(
     figure: str = "psnr",  # or "ssim", or another column of their rows
     same_refs: bool = True,  # False: compare results with other references, or without any
 ) -> tuple[float, float, float]:  # mean of summary - base, and the two ends of its interval
-    "How much better a model is, picture by picture. Raises `ValueError` for figures that can't be compared."
+    "Return how much better a model is, image by image. Raises `ValueError` for figures that can't be compared."
     ways = [EvalProtocol(**from_json(one["protocol"])) for one in (summary, base)]
     if not same_refs:
         ways = [replace(way, refs="none", pad=way.pad.replace("black", "no")) for way in ways]
@@ -60,7 +61,7 @@ def difference(
 def results_table(
     summaries: list[dict],  # of `evaluate`, all of one evaluation set and protocol; the first is what others are compared with
 ) -> str:  # Markdown
-    "The means of several models, the gain over the first with its interval, and the protocol. Raises `ValueError` as `difference` does."
+    "Return the means of several models, the gain over the first with its interval, and the protocol. Raises `ValueError` as `difference`."
     base, *others = summaries
     names = [name for name in base["mean"] if name not in ("seconds", "warping_truth")]
     digits = lambda name: dict(psnr=2, warping=6).get(name, 4)
@@ -83,14 +84,15 @@ def contact_sheet(
     base: str | Path,  # of the run that it is compared with
     per_kind: int = 3,  # pictures of each kind, fewer if there are not many
 ) -> Figure:
-    "Reference, base, result and truth for the best, the worst and the most changed pictures. Raises `ValueError` as `difference` does."
+    "Draw reference, base, result and truth of the best, the worst and the most changed images. Raises `ValueError` as `difference` does."
     folder, base = Path(folder), Path(base)
     summary, other = (json.loads((run / "summary.json").read_text(encoding="utf-8")) for run in (folder, base))
     difference(summary, other)
     value = np.array([row["psnr"] for row in summary["rows"]])
     gain = value - [row["psnr"] for row in other["rows"]]
     kinds = {"best": np.argsort(-value), "worst": np.argsort(value), "most changed": np.argsort(-abs(gain))}
-    rows, refs, per_kind = {}, {}, min(per_kind, -(-len(value) // len(kinds)))
+    rows: dict[str, dict[str, torch.Tensor]] = {}
+    refs, per_kind = {}, min(per_kind, -(-len(value) // len(kinds)))
     for kind, order in kinds.items():
         shown = {title.split(": ", 1)[1] for title in rows}
         for i in [i for i in order if eval_set.entries[i].name not in shown][:per_kind]:
@@ -115,7 +117,7 @@ def check_published(
     dataset: str,  # a name of `PUBLISHED_BICUBIC`
     summary: dict,  # of `evaluate("bicubic", ...)` on it, by the protocol `MATLAB_PROTOCOL`, or of clips by their own
 ) -> dict[str, tuple[float, float]]:  # measured and published, by figure
-    "Our figures beside those of the literature. Raises `ValueError` if they differ by more than 0.02 dB or 0.001, or can't be compared."
+    "Return our figures beside published ones. Raises `ValueError` if they differ by more than 0.02 dB or 0.001, or can't be compared."
     protocol = replace(EvalProtocol(**from_json(summary["protocol"])), refs="none")  # bicubic does without
     wanted = EvalProtocol.preset(dataset, refs="none") if dataset in PROTOCOLS else MATLAB_PROTOCOL
     if dataset not in PUBLISHED_BICUBIC or summary["model"] != "bicubic" or protocol != wanted:

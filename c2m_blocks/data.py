@@ -11,7 +11,7 @@ __all__ = ['log', 'find_photos', 'unreadable_photos', 'cached_photo', 'to_chw', 
 import csv
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -20,9 +20,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
-from .core import FORMATS, preview
+from .core import FORMATS, preview, progress
 from .degradation import Bicubic, Degradation, degradation_scale
 from .geometry import random_view, translation
 
@@ -34,7 +33,7 @@ def find_photos(
     folder: str | Path,  # searched with all its folders
     at_least: int = 160,  # pixels that the shorter side must have
 ) -> list[Path]:  # in the order of their names
-    """The photos of a folder that can be read whole and are large enough; how many are not, and which, is logged as a warning.
+    """List the photos of a folder that can be read whole and are large enough; the others are logged as a warning.
 
     Raises `ValueError` if none is left."""
     if not Path(folder).is_dir():
@@ -46,11 +45,10 @@ def find_photos(
     return [f for f in files if f not in faults]
 
 
-def unreadable_photos(files: list[Path], at_least: int) -> dict[Path, str]:
-    "Why files can't be used, for those that can't; logged."
+def unreadable_photos(files: Sequence[Path], at_least: int) -> dict[Path, str]:
+    "Return why files can't be used, for those that can't; logged as a warning."
     with ThreadPoolExecutor() as pool:
-        checked = pool.map(lambda f: _fault(f, at_least), files)
-        checked = tqdm(checked, "looking at the photos", len(files), leave=False, delay=2, disable=None)
+        checked = progress(pool.map(lambda f: _fault(f, at_least), files), "looking at the photos", len(files))
         faults = {f: fault for f, fault in zip(files, checked) if fault}
     if faults:
         named = preview(f"{f.name} ({fault})" for f, fault in faults.items())
@@ -80,12 +78,13 @@ def cached_photo(
 ) -> np.ndarray:  # (h, w, 3) of 8 bits
     "Read a photo, upright and not larger than is needed. Raises `ValueError` if it can't be read."
     try:
-        with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image).convert("RGB")
+        with Image.open(path) as file:
+            image = ImageOps.exif_transpose(file).convert("RGB")
     except OSError as error:
         raise ValueError(f"{path} can't be read any more ({error}): put it back, and go on from the last checkpoint.") from error
     if min(image.size) > _SHORTER:
-        image = ImageOps.contain(image, tuple(_SHORTER * n // min(image.size) + 1 for n in image.size), Image.Resampling.LANCZOS)
+        width, height = (_SHORTER * n // min(image.size) + 1 for n in image.size)
+        image = ImageOps.contain(image, (width, height), Image.Resampling.LANCZOS)
     return np.asarray(image)
 
 
@@ -101,7 +100,7 @@ def recolour(
     x: np.ndarray,  # (h, w, 3) in [0, 1]
     strength: float = 0.25,  # how far exposure, gamma and each colour may go, as a logarithm
 ) -> np.ndarray:  # (h, w, 3) in [0, 1]
-    "The same scene with another exposure, contrast and white balance."
+    "Return the same scene with another exposure, contrast and white balance."
     gain = np.exp(rng.uniform(-strength, strength) + rng.uniform(-strength / 3, strength / 3, 3))
     return np.clip(gain * x ** math.exp(rng.uniform(-strength, strength)), 0, 1)
 
@@ -138,7 +137,7 @@ class SeededDataset(Dataset):
         self,
         key: int | tuple[int, int],  # of an item
     ) -> tuple[int, int]:
-        "Epoch and number of an item. Raises `IndexError` for one that there is not."
+        "Return epoch and number of an item. Raises `IndexError` for one that there is not."
         epoch, i = key if isinstance(key, tuple) else (0, key)
         if not 0 <= i < len(self):
             raise IndexError(f"There are {len(self)} items an epoch, {i} is not one of them.")
@@ -148,7 +147,7 @@ class SeededDataset(Dataset):
         self,
         key: int | tuple[int, int],  # of an item
     ) -> tuple[int, np.random.Generator]:  # its number, and all its chance
-        "What an item begins with. Raises `IndexError` for one that there is not."
+        "Return what an item begins with. Raises `IndexError` for one that there is not."
         epoch, i = self.place(key)
         return i, np.random.default_rng((self.seed, epoch, i))
 
@@ -157,7 +156,7 @@ def photo_names(
     photos: list[Path],  # see `find_photos`
     made: str,  # of them: "pairs"
 ) -> list[str]:
-    "The names of photos. Raises `ValueError` if there are none."
+    "Return the names of photos. Raises `ValueError` if there are none."
     if not photos:
         raise ValueError(f"There are no photos to make {made} of: name a folder that holds PNG, JPEG or WebP files.")
     return [photo.name for photo in photos]
@@ -209,21 +208,21 @@ class SyntheticPairs(SeededDataset):
         view = self.view(rng, self.size)
         size = self.size
         shrink, centre = random_window(rng, photo, size)
-        turns, flip = rng.integers(0, 4), rng.integers(0, 2)
-        hr = cut_view(photo, np.eye(3), shrink, centre, size)
+        turns, flip = int(rng.integers(0, 4)), int(rng.integers(0, 2))
+        crop = cut_view(photo, np.eye(3), shrink, centre, size)
         if related:
-            ref = cut_view(photo, view, shrink, centre, size)
+            other_crop = cut_view(photo, view, shrink, centre, size)
         else:
             source = other()
-            ref = cut_view(source, view, *random_window(rng, source, size), size)
+            other_crop = cut_view(source, view, *random_window(rng, source, size), size)
         if self.altered and rng.random() < 0.7:
-            ref = recolour(rng, ref)
+            other_crop = recolour(rng, other_crop)
         if self.altered and rng.random() < 0.3:
             in_front = other()
-            ref = occlude(rng, ref, cut_view(in_front, np.eye(3), *random_window(rng, in_front, size), size))
+            other_crop = occlude(rng, other_crop, cut_view(in_front, np.eye(3), *random_window(rng, in_front, size), size))
         # the quarter turns and the flip go over both pictures, as in the paper; they conjugate the homography
-        hr, ref = map(to_chw, quarter_turned([hr, ref], turns, flip))
-        both = np.linalg.matrix_power(_rot90(self.size), int(turns)) @ (_mirror(self.size) if flip else np.eye(3))
+        hr, ref = map(to_chw, quarter_turned([crop, other_crop], turns, flip))
+        both = np.linalg.matrix_power(_rot90(self.size), turns) @ (_mirror(self.size) if flip else np.eye(3))
         pixels = translation(-0.5, -0.5) @ both @ view @ np.linalg.inv(both) @ translation(0.5, 0.5)
         return dict(
             lr=self.degrade(hr, rng), hr=hr, ref=ref,
@@ -232,7 +231,7 @@ class SyntheticPairs(SeededDataset):
 
 
 def random_window(rng: np.random.Generator, photo: np.ndarray, size: int) -> tuple[float, np.ndarray]:
-    "How many pixels of the photo become one, and the middle of the crop in the photo."
+    "Draw how many pixels of the photo become one, and the middle of the crop in the photo."
     h, w = photo.shape[:2]
     shrink = min(math.exp(rng.uniform(0, math.log(2.5))), min(h, w) / size)
     half = shrink * size / 2
@@ -240,7 +239,7 @@ def random_window(rng: np.random.Generator, photo: np.ndarray, size: int) -> tup
 
 
 def cut_view(photo: np.ndarray, view: np.ndarray, shrink: float, centre: np.ndarray, size: int) -> np.ndarray:
-    "The crop of a photo that is seen through `view`, (size, size, 3) in [0, 1]."
+    "Return the crop of a photo that is seen through `view`, (size, size, 3) in [0, 1]."
     back = np.linalg.inv(view)
     corners = back @ np.array([[0, 0, 1], [size, 0, 1], [size, size, 1], [0, size, 1]]).T
     corners = corners[:2] / corners[2]
@@ -262,8 +261,8 @@ def cut_view(photo: np.ndarray, view: np.ndarray, shrink: float, centre: np.ndar
     return np.asarray(seen) / np.float32(255)
 
 
-def quarter_turned(pictures: list[np.ndarray], turns: int, flip: int) -> list[np.ndarray]:
-    "Pictures (h, w, 3), mirrored if `flip` is 1 and then turned by quarters."
+def quarter_turned(pictures: Sequence[np.ndarray], turns: int, flip: int) -> list[np.ndarray]:
+    "Return images (h, w, 3), mirrored if `flip` is 1 and then turned by quarters."
     return [np.ascontiguousarray(np.rot90(x[:, :: 1 - 2 * flip], turns)) for x in pictures]
 
 
@@ -284,7 +283,7 @@ def _mirror(size: int) -> np.ndarray:
 def folder_pairs(
     folder: str | Path,  # holds `NAME_input.png` and `NAME_ref.png` for each pair
 ) -> dict[str, tuple[Path, Path]]:  # the two files, by name
-    "The pairs of a folder. Raises `ValueError` if there are none, or if a reference is missing."
+    "Return the pairs of a folder. Raises `ValueError` if there are none, or if a reference is missing."
     if not Path(folder).is_dir():
         raise ValueError(f"There is no folder {folder}: name one that holds pairs.")
     inputs = sorted(f for f in Path(folder).glob("*_input.png") if not f.name.startswith("."))
@@ -296,7 +295,7 @@ def folder_pairs(
 def listed_pairs(
     source: str | Path,  # a CSV file with the columns hr and ref, paths from its own folder, or a folder with `input` and `ref` in it
 ) -> dict[str, tuple[Path, Path]]:  # the two files, by name
-    "The pairs of a table or of a folder in CUFED5's layout. Raises `ValueError` if there are none, or if a file is missing."
+    "Return the pairs of a table or of a folder in CUFED5's layout. Raises `ValueError` if there are none, or if a file is missing."
     source = Path(source)
     if source.is_dir():
         files = {f.stem: f for f in sorted((source / "ref").glob("*")) if f.suffix.lower() in FORMATS}
@@ -321,7 +320,7 @@ def check_pairs(
     source: str | Path,  # where they come from, for the message
     remedy: str,  # if there are none
 ) -> dict[str, tuple[Path, Path]]:
-    "The same pairs. Raises `ValueError` if there are none, or if a file is missing."
+    "Return the same pairs. Raises `ValueError` if there are none, or if a file is missing."
     if not pairs:
         raise ValueError(f"{source} holds no pairs: {remedy}.")
     if missing := [f for pair in pairs.values() for f in pair if not f.is_file()]:
@@ -333,7 +332,7 @@ def readable_pairs(
     pairs: dict[str, tuple[Path, Path]],  # two files, by name
     at_least: int = 1,  # pixels that the shorter side of each must have
 ) -> dict[str, tuple[Path, Path]]:
-    "The pairs whose files can be read whole and are large enough; the others are logged. Raises `ValueError` if none is left."
+    "Return the pairs whose files can be read whole and are large enough; the others are logged. Raises `ValueError` if none is left."
     faults = unreadable_photos(sorted({f for pair in pairs.values() for f in pair}), at_least)
     whole = {name: pair for name, pair in pairs.items() if not faults.keys() & set(pair)}
     if not whole:
@@ -366,19 +365,20 @@ class PhotoPairs(SeededDataset):
         degrade: Degradation = Bicubic(),  # makes lr of hr
     ):
         super().__init__(list(pairs), seed)
-        self.pairs, self.matcher, self.size, self._known = list(pairs.values()), matcher, size, {}
+        self.pairs, self.matcher, self.size = list(pairs.values()), matcher, size
+        self._known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self.degrade, self.scale = degrade, degradation_scale(degrade, size)
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict:
         (i, rng), size = self.drawn(key), self.size
-        hr, ref = (_padded(cached_photo(path), size) for path in self.pairs[i])
-        y, x = (int(rng.integers(0, n - size + 1)) for n in hr.shape[:2])
-        top, left = self._there(rng, i, y, x, hr, ref)
-        crops = hr[y : y + size, x : x + size], ref[top : top + size, left : left + size]
-        hr, ref = (to_chw(x) / 255 for x in quarter_turned(crops, rng.integers(0, 4), rng.integers(0, 2)))
+        photo, other = (_padded(cached_photo(path), size) for path in self.pairs[i])
+        y, x = (int(rng.integers(0, n - size + 1)) for n in photo.shape[:2])
+        top, left = self._there(rng, i, y, x, photo, other)
+        crops = photo[y : y + size, x : x + size], other[top : top + size, left : left + size]
+        hr, ref = (to_chw(crop) / 255 for crop in quarter_turned(crops, int(rng.integers(0, 4)), int(rng.integers(0, 2))))
         return dict(lr=self.degrade(hr, rng), hr=hr, ref=ref, name=self.names[i])
 
-    def _there(self, rng, i: int, y: int, x: int, hr: np.ndarray, ref: np.ndarray) -> tuple[int, int]:
+    def _there(self, rng: np.random.Generator, i: int, y: int, x: int, hr: np.ndarray, ref: np.ndarray) -> tuple[int, int]:
         "Upper left corner of the crop of the reference."
         limits = [n - self.size for n in ref.shape[:2]]
         if max(limits) == 0:
@@ -386,22 +386,24 @@ class PhotoPairs(SeededDataset):
         if self.matcher is None:
             raise ValueError(f"The reference of {self.names[i]} is larger than {self.size} pixels: pass a matcher that finds the place.")
         if i not in self._known:
-            self._known[i] = self._displacement(i)
+            self._known[i] = self._displacement(i, self.matcher)
         position, sure = self._known[i]
         h, w = sure.shape
         middle = [(corner + self.size / 2) / n for corner, n in ((y, hr.shape[0]), (x, hr.shape[1]))]
         near = np.abs((np.arange(h)[:, None] + 0.5) / h - middle[0]) < self.size / 2 / hr.shape[0]
         near = near & (np.abs((np.arange(w) + 0.5) / w - middle[1]) < self.size / 2 / hr.shape[1]) & sure
         if not near.any():  # nothing is known: any place will do
-            return tuple(int(rng.integers(0, limit + 1)) for limit in limits)
+            top, left = (int(rng.integers(0, limit + 1)) for limit in limits)
+            return top, left
         there = np.median(position[:, near], axis=1)[::-1]
-        return tuple(int(np.clip(part * n - self.size / 2, 0, limit)) for part, n, limit in zip(there, ref.shape, limits))
+        top, left = (int(np.clip(part * n - self.size / 2, 0, limit)) for part, n, limit in zip(there, ref.shape, limits))
+        return top, left
 
     @torch.no_grad()
-    def _displacement(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+    def _displacement(self, i: int, matcher: Callable) -> tuple[np.ndarray, np.ndarray]:
         "Where the cells of a small copy lie in the reference, (2, h, w) as (x, y) in parts of its sides, and which of them are sure."
         hr, ref = (_small(path, self.scale) for path in self.pairs[i])
-        matches = self.matcher(Bicubic(self.scale)(hr), ref)
+        matches = matcher(Bicubic(self.scale)(hr), ref)
         sides = torch.tensor(matches.ref_size[::-1]).view(2, 1, 1)
         return ((matches.position[0] + 0.5) / sides).numpy(), (matches.coherence()[0] > 0.5).numpy()
 

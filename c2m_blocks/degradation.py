@@ -51,8 +51,8 @@ class Bicubic:
 def _shrunk_by_pil(hr: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     "PIL's own code, which is the fastest; the same as `bicubic_pil`, bit for bit."
     images = (hr * 255).round().clamp(0, 255).byte().movedim(-3, -1).cpu()
-    images = images.reshape(-1, *images.shape[-3:]).numpy()
-    small = np.stack([Image.fromarray(image).resize(size, Image.Resampling.BICUBIC) for image in images])
+    flat = images.reshape(-1, *images.shape[-3:]).numpy()
+    small = np.stack([np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)) for image in flat])
     return torch.from_numpy(small).movedim(-1, -3).float().div(255).reshape(*hr.shape[:-2], *size[::-1]).to(hr.device)
 
 # %% ../nbs/60_degradation.ipynb #2ebc2e2b

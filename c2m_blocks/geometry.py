@@ -22,7 +22,7 @@ def random_homography(
     shift: float = 10.0,  # how far a corner moves at most, pixels along each axis
     generator: torch.Generator | None = None,  # for repeatable ones
 ) -> torch.Tensor:  # (b, 3, 3): position in the picture to position in the warped one, pixels
-    "Homographies that move the corners of a picture at random (section 3.6)."
+    "Draw homographies that move the corners of an image at random (section 3.6)."
     from kornia.geometry import get_perspective_transform  # here: it is needed for training only
 
     corners = torch.tensor([[0.0, 0.0], [w - 1, 0], [w - 1, h - 1], [0, h - 1]]).expand(b, 4, 2)
@@ -34,17 +34,18 @@ def warp(
     x: torch.Tensor,  # (b, c, h, w)
     homography: torch.Tensor,  # (b, 3, 3), from `x` to the result, pixels
 ) -> torch.Tensor:  # (b, c, h, w), bilinear; zero where nothing is known
-    "A picture as seen through a homography."
+    "Return the image as seen through a homography."
     from kornia.geometry import warp_perspective
 
-    return warp_perspective(x, homography.to(x), x.shape[-2:], align_corners=True)
+    h, w = x.shape[-2:]
+    return warp_perspective(x, homography.to(x), (h, w), align_corners=True)
 
 # %% ../nbs/15_geometry.ipynb #7d33ea7c
 def warp_points(
     points: torch.Tensor,  # (n, 2): (x, y)
     homography: torch.Tensor,  # (3, 3)
 ) -> torch.Tensor:  # (n, 2), in the homography's precision
-    "Where a homography takes points."
+    "Return where a homography takes points."
     # kornia's `transform_points` takes twice as long for the points of a crop, and multiplies by the reciprocal: other last digits
     moved = torch.cat([points.to(homography), homography.new_ones(len(points), 1)], 1) @ homography.T
     return moved[:, :2] / moved[:, 2:]
@@ -59,7 +60,7 @@ def correspondences(
     anchor: float = 0.0,  # the point of a cell that is followed, pixels; 0 as published, (query_cell - 1) / 2 is the middle
     border: float = 10.0,  # pixels that a match keeps from the reference's border
 ) -> tuple[torch.Tensor, torch.Tensor]:  # (n, 2) and (n, 2): (x, y) of the cells, whole numbers
-    "All cells of the query that are seen in the reference, and the cells where they are seen."
+    "Return all cells of the query that are seen in the reference, and the cells where they are seen."
     query = cell_grid(*query_size, homography).flatten(1).T
     pixel = warp_points(query_cell * query + anchor, homography) - anchor
     limit = pixel.new_tensor([ref_size[1], ref_size[0]]) * ref_cell - border
@@ -85,7 +86,7 @@ def random_view(
     tilt: float = 0.2,  # relative change of scale from one side to the other by perspective
     shift: float = 0.2,  # parts of `size` that the view moves along each axis
 ) -> np.ndarray:  # (3, 3): from the crop to the reference, continuous coordinates
-    "Another view of the same plane: zoomed, turned, tilted and moved. Small changes are as frequent as in an album."
+    "Draw another view of the same plane: zoomed, turned, tilted and moved. Small changes are as frequent as in an album."
     strength = rng.choice([0.2, 1.0])
     zoom = math.exp(strength * rng.uniform(math.log(scale[0]), math.log(scale[1])))
     turn = turn_and_zoom(math.radians(strength * rng.uniform(-rotation, rotation)), zoom)
@@ -100,12 +101,12 @@ def moved_corners(
     size: int,  # side of both crops, pixels
     shift: float = 10.0,  # how far a corner moves at most, pixels along each axis
 ) -> np.ndarray:  # (3, 3): from the crop to the reference, continuous coordinates
-    "A homography that moves the corners of a crop at random, see `random_homography`."
+    "Draw a homography that moves the corners of a crop at random, see `random_homography`."
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     return translation(0.5, 0.5) @ random_homography(1, size, size, shift, generator)[0].double().numpy() @ translation(-0.5, -0.5)
 
 # %% ../nbs/15_geometry.ipynb #92d6ec16
-BANDS = {  # ours: section 5.7 of the paper names them and does not say where they begin
+BANDS: dict[str, dict[str, tuple[float, float]]] = {  # ours: section 5.7 of the paper names them and does not say where they begin
     "rotation": {"small": (0, 15), "medium": (15, 30), "large": (30, 45)},  # degrees either way
     "scale": {"small": (1, 1.2), "medium": (1.2, 1.5), "large": (1.5, 2)},  # times, larger or smaller
 }
@@ -117,7 +118,7 @@ def controlled_view(
     rotation: tuple[float, float] = (0, 0),  # degrees, either way
     scale: tuple[float, float] = (1, 1),  # times, larger or smaller
 ) -> np.ndarray:  # (3, 3): from the crop to the reference, continuous coordinates
-    "A view that is turned and scaled about the middle by a degree that lies in a band, and nothing else."
+    "Draw a view that is turned and scaled about the middle by a degree that lies in a band, and nothing else."
     sign, power = rng.choice([-1, 1], 2)
     angle, zoom = math.radians(sign * rng.uniform(*rotation)), rng.uniform(*scale) ** power
     return translation(size / 2, size / 2) @ turn_and_zoom(angle, zoom) @ translation(-size / 2, -size / 2)

@@ -25,7 +25,7 @@ def charbonnier(
     hr: torch.Tensor,  # the truth, of the same shape
     eps: float = 1e-8,  # width of the rounded tip, in units of the pixels
 ) -> torch.Tensor:  # a scalar, float32 at least
-    "Charbonnier loss, the mean over all pixels (eq. 17 of the paper). Raises `ValueError` if the shapes differ."
+    "Return the Charbonnier loss, the mean over all pixels (eq. 17 of the paper). Raises `ValueError` if the shapes differ."
     _check_same_shape(sr, hr)
     error = sr - hr
     error = error.to(torch.promote_types(error.dtype, torch.float32))  # in half precision eps^2 would vanish
@@ -83,7 +83,7 @@ class Discriminator(nn.Module):
         for layer in self.modules():
             if isinstance(layer, (nn.Conv2d, nn.Linear)):  # PyTorch's default fades to nothing over twelve layers
                 nn.init.kaiming_normal_(layer.weight, a=0.2)
-                nn.init.zeros_(layer.bias)
+                nn.init.zeros_(layer.get_parameter("bias"))
 
     def forward(
         self,
@@ -97,7 +97,7 @@ class Discriminator(nn.Module):
 def adversarial_loss(
     fake_score: torch.Tensor,  # (b,) the discriminator's scores of `sr`
 ) -> torch.Tensor:  # a scalar
-    "What the super-resolver minimises against the discriminator (eq. 13 of the paper)."
+    "Return what the super-resolver minimises against the discriminator (eq. 13 of the paper)."
     return -fake_score.mean()
 
 # %% ../nbs/26_losses.ipynb #70709da9
@@ -107,7 +107,7 @@ def discriminator_loss(
     hr: torch.Tensor,  # real pictures of the same shape
     penalty: float = 10,  # weight of the gradient penalty
 ) -> torch.Tensor:  # a scalar
-    "What a WGAN-GP discriminator minimises (eq. 14 of the paper). Raises `ValueError` if the shapes differ."
+    "Return what a WGAN-GP discriminator minimises (eq. 14 of the paper). Raises `ValueError` if the shapes differ."
     _check_same_shape(sr, hr)
     sr, hr = sr.detach(), hr.detach()
     t = torch.rand(len(hr), 1, 1, 1, device=hr.device, dtype=hr.dtype)

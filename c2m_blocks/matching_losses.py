@@ -44,9 +44,9 @@ class TripletMarginLoss(nn.Module):
         ref: torch.Tensor,  # (b, c, H, W)
         homography: torch.Tensor,  # (b, 3, 3): query to reference, pixels
     ) -> list[tuple[int, torch.Tensor, torch.Tensor]]:  # for each picture: its number, cells of query and reference
-        "The correspondences of a batch; raises `TooFewCorrespondences`, a `ValueError`, if no picture has enough of them."
-        grids = query.shape[-2:], ref.shape[-2:], self.query_cell, self.ref_cell, self.anchor
-        found = [(i, *correspondences(m, *grids)) for i, m in enumerate(homography)]
+        "Return the correspondences of a batch. Raises `TooFewCorrespondences`, a `ValueError`, if no image has enough of them."
+        (h, w), (ref_h, ref_w), cells = query.shape[-2:], ref.shape[-2:], (self.query_cell, self.ref_cell)
+        found = [(i, *correspondences(m, (h, w), (ref_h, ref_w), *cells, self.anchor)) for i, m in enumerate(homography)]
         found = [(i, q, r) for i, q, r in found if len(q) >= self.minimum]
         if not found:
             raise TooFewCorrespondences(
@@ -61,7 +61,7 @@ class TripletMarginLoss(nn.Module):
         query_xy: torch.Tensor,  # (n, 2) cells
         ref_xy: torch.Tensor,  # (n, 2) cells
     ) -> tuple[torch.Tensor, torch.Tensor]:  # (n,) Pos and (n,) Neg
-        "Squared distance to the positive (eq. 2) and to the hardest negative (eq. 3)."
+        "Return the squared distance to the positive (eq. 2) and to the hardest negative (eq. 3)."
         f, g = query[:, query_xy[:, 1], query_xy[:, 0]], ref[:, ref_xy[:, 1], ref_xy[:, 0]]
         everywhere = cell_grid(*query.shape[-2:]).flatten(1).T.to(query_xy)
         far = self.radius * self.query_cell / self.ref_cell
@@ -92,7 +92,7 @@ def log_correlation(
     ref: torch.Tensor,  # (c, m) unit descriptors
     temperature: float = 0.15,  # tau
 ) -> torch.Tensor:  # (n, m), the logarithm of a distribution in each row
-    "Logarithm of the correlation volume of eq. 5."
+    "Return the logarithm of the correlation volume of eq. 5."
     return (query.T @ ref / temperature).log_softmax(1)
 
 # %% ../nbs/22_matching_losses.ipynb #f5758e69
@@ -116,12 +116,12 @@ class CorrelationDistiller(nn.Module):
         teacher: tuple[torch.Tensor, torch.Tensor],  # the same of the teacher; c may differ
         homography: torch.Tensor,  # (b, 3, 3): query to reference, pixels
     ) -> torch.Tensor:  # scalar
-        "Eq. 6-7, the mean over the known correspondences and over the pictures."
+        "Return the loss of eq. 6-7, the mean over the known correspondences and over the images."
         terms = []
         for i, query_xy, ref_xy in self.margin.pairs(*student, homography):
-            at = lambda maps, i=i, xy=(query_xy, ref_xy): [F.normalize(m[i][:, p[:, 1], p[:, 0]], dim=0) for m, p in zip(maps, xy)]
-            volumes = [log_correlation(*at(maps), self.temperature) for maps in (student, teacher)]
-            terms.append(F.kl_div(volumes[0], volumes[1].detach(), reduction="batchmean", log_target=True))
+            descriptors = [(_unit_at(query[i], query_xy), _unit_at(ref[i], ref_xy)) for query, ref in (student, teacher)]
+            got, wanted = (log_correlation(query, ref, self.temperature) for query, ref in descriptors)
+            terms.append(F.kl_div(got, wanted.detach(), reduction="batchmean", log_target=True))
         return torch.stack(terms).mean()
 
     def forward(
@@ -133,6 +133,11 @@ class CorrelationDistiller(nn.Module):
         margin, kl = self.margin(*student, homography), self.divergence(student, teacher, homography)
         return dict(margin=margin, kl=kl, total=margin + self.weight * kl)
 
+
+def _unit_at(maps: torch.Tensor, xy: torch.Tensor) -> torch.Tensor:
+    "Return the descriptors (c, h, w) of some cells (n, 2), of length one: (c, n)."
+    return F.normalize(maps[:, xy[:, 1], xy[:, 0]], dim=0)
+
 # %% ../nbs/22_matching_losses.ipynb #35dbf6ea
 def correspondence_loss(
     matcher: ContrastiveMatcher,  # describes the reference
@@ -142,8 +147,9 @@ def correspondence_loss(
     phase: tuple[int, int],  # (x, y), 0 or 1 each: the first pixel of the reference that has a place in the volume
     temperature: float = 0.05,  # tau of eq. 5
 ) -> torch.Tensor:  # scalar
-    """Cross entropy of the correlation volume (eq. 5) with the known correspondences, the volume at every second pixel of the reference;
-    at every one if the scale is odd."""
+    """Return the cross entropy of the correlation volume (eq. 5) with the known correspondences.
+
+    The volume has every second pixel of the reference; every one if the scale is odd."""
     scale, anchor = matcher.scale, matcher.anchor
     apart = 2 if scale % 2 == 0 else 1  # pixels from place to place
     a, b = (first % apart for first in phase)

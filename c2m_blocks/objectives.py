@@ -30,7 +30,7 @@ def matching_error(
     items: list[dict],  # of `SyntheticPairs`, all related
     sharp: bool = False,  # match the HR picture instead of the LR one
 ) -> dict[str, float]:  # `aee` in pixels of the reference, and the part `within_1px` along each axis
-    "How far a matcher is off, on pairs whose correspondences are known."
+    "Measure how far a matcher is off, on pairs whose correspondences are known."
     errors, device = [], device_of(matcher)
     for item in items:
         lr, hr, ref = (item[name][None].to(device) for name in ("lr", "hr", "ref"))
@@ -39,8 +39,8 @@ def matching_error(
         query_xy, pixel = correspondences(item["homography"], lr.shape[-2:], ref.shape[-2:], matches.cell, ref_cell=1, anchor=middle)
         found = matches.pixels()[0].cpu()[:, query_xy[:, 1], query_xy[:, 0]].T
         errors.append(found - (pixel + middle))
-    errors = torch.cat(errors)
-    return dict(aee=errors.norm(dim=1).mean().item(), within_1px=(errors.abs().amax(1) <= 1).float().mean().item())
+    off = torch.cat(errors)
+    return dict(aee=off.norm(dim=1).mean().item(), within_1px=(off.abs().amax(1) <= 1).float().mean().item())
 
 # %% ../nbs/70_objectives.ipynb #e804d6f8
 _KNOWN = 32  # pairs that are measured at least: with fewer a single wild error decides the mean
@@ -51,7 +51,7 @@ def known_items(
     size: int,  # side of the crops, pixels
     scale: int = 4,  # the factor of super-resolution
 ) -> list[dict]:  # of `SyntheticPairs`
-    "Crops of each photo, with views of it as an album has them."
+    "Return crops of each photo, with views of it as an album has them."
     pairs = SyntheticPairs(photos, size, altered=False, unrelated=0, seed=1, degrade=Bicubic(scale))
     return [pairs[epoch, i] for epoch in range(-(-_KNOWN // len(pairs))) for i in range(len(pairs))]
 
@@ -93,6 +93,8 @@ class Objective(nn.Module):
 class MatcherObjective(Objective):
     "Train a matcher by itself or by a teacher. `objective(batch)` gives `(losses, {})` for a batch of `SyntheticPairs`."
 
+    trained: ContrastiveMatcher
+
     def __init__(
         self,
         matcher: ContrastiveMatcher,  # is trained
@@ -114,7 +116,8 @@ class MatcherObjective(Objective):
         query = self.trained.describe_query(batch["lr"], batch["hr"] if self.sharp else None)
         if self.volume:
             losses["volume"] = correspondence_loss(self.trained, query, ref_image, homography, (step % 2, step // 2 % 2))
-        ref = None if self.volume and self.teacher is None else self.trained.describe_ref(ref_image)
+        if self.teacher is not None or not self.volume:
+            ref = self.trained.describe_ref(ref_image)
         if not self.volume:
             losses["margin"] = _or_nothing(lambda: self.distiller.margin(query, ref, homography), query)
         if self.teacher is not None:
@@ -122,7 +125,7 @@ class MatcherObjective(Objective):
                 known = self.teacher.describe_query(batch["lr"], batch["hr"]), self.teacher.describe_ref(ref_image)
             kl = _or_nothing(lambda: self.distiller.divergence((query, ref), known, homography), query)
             losses["kl"] = self.distiller.weight * kl
-        return losses | dict(total=sum(losses.values())), {}
+        return losses | dict(total=sum(losses.values(), torch.tensor(0))), {}
 
 
 def _or_nothing(loss: Callable[[], torch.Tensor], query: torch.Tensor) -> torch.Tensor:
@@ -178,14 +181,16 @@ class RestorerObjective(Objective):
 
 # %% ../nbs/70_objectives.ipynb #385eeae8
 class AdversarialObjective(RestorerObjective):
-    "L1, perceptual and adversarial loss (eq. 11-14). Optimizers: `net`, and after some steps of L1 by itself, `discriminator`."
+    """Train a restorer by L1, perceptual and adversarial loss (eq. 11-14).
+
+    Optimizers: `net`, and after some steps of L1 by itself, `discriminator`."""
 
     def __init__(
         self,
         net: nn.Module,  # is trained
         factors: tuple[float, ...],  # see `RestorerObjective`
         perceptual: PerceptualLoss,  # of result and truth
-        weights: tuple[float, float, float],  # of the three losses
+        weights: tuple[float, ...],  # of the three losses
         penalty: float = 10.0,  # of the gradient, eq. 14
         l1_steps: int = 10_000,  # steps of L1 by itself
         discriminator: nn.Module | None = None,  # pictures to scores

@@ -13,24 +13,29 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_args
 
+import torch
 from torch import nn
 
 from .core import from_json
-from .data import folder_pairs, listed_pairs, readable_pairs
-from .objectives import known_items
+from .data import SeededDataset, folder_pairs, listed_pairs, readable_pairs
+from .objectives import Objective, known_items
 from .pretrained import BUNDLED, PretrainedNetwork, save_network
 from .runs import digest
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 # %% ../nbs/71_recipe_base.ipynb #bb1c7800
+_Net = TypeVar("_Net", bound=nn.Module)
+
+
 @dataclass(frozen=True)
 class Recipe:
     """The numbers of a stage; what is a `Path` becomes a string. Raises `ValueError` for numbers that make no training.
 
-    A stage adds `stage`, its name in `c2m train`; `build_net()`, the network before the training; `dataset()`, what is learnt from, a
-    `SeededDataset`; `objective()`, what is minimised, an `Objective`; and `measure(trained)`, how good it is: figures, and pictures
-    (3, h, w) to look at, by name."""
+    A stage adds `stage`, its name in `c2m train`, and the methods `build_net`, `dataset`, `objective` and `measure`."""
 
     data: str = ""  # a folder of photos; for restorers also pairs: a CSV of hr and ref, a folder of input/ and ref/ or NAME_input, NAME_ref
     validate: str = ""  # pairs to measure on now and then: a CSV or a folder, as for data; empty: none
@@ -81,21 +86,42 @@ class Recipe:
         if self.precision not in ("float32", "bfloat16", "float16"):
             raise ValueError(f"precision is {self.precision!r}, but has to be 'float32', 'bfloat16' or 'float16'.")
 
-    stage, tiny, small = "", BUNDLED[0], {}  # the name, the small network of the stage, and the numbers that it has
+    stage: ClassVar[str] = ""  # the name
+    tiny: ClassVar[str] = BUNDLED[0]  # the small network of the stage
+    small: ClassVar[dict[str, Any]] = {}  # the numbers that it has
     scale = 4  # the factor of super-resolution, that of the bundled networks; a number where a stage has others, too
 
     @classmethod
     def preset(
         cls,
         network: str = "paper",  # or "paper_light", or `tiny`
-        **changes,  # of single numbers
-    ) -> "Recipe":
-        "The stage's recipe for a network of known make."
+        **changes: Any,  # of single numbers
+    ) -> "Self":
+        "Return the stage's recipe for a known network."
         return cls(**{"network": network} | (cls.small if network == cls.tiny else {}) | changes)
 
+    def build_net(self) -> nn.Module:
+        "Return the network before the training."
+        raise NotImplementedError
+
+    def dataset(self) -> SeededDataset:
+        "Return what is learnt from."
+        raise NotImplementedError
+
+    def objective(self) -> Objective:
+        "Return what is minimised."
+        raise NotImplementedError
+
+    def measure(
+        self,
+        trained: nn.Module,  # of the objective
+    ) -> tuple[dict[str, float], dict[str, torch.Tensor]]:  # figures, and images (3, h, w) to look at, by name
+        "Measure how good the network is."
+        raise NotImplementedError
+
     @cached_property
-    def validation(self) -> dict[str, tuple[Path, Path]]:
-        "What is measured on, found once for all measurements. Raises `ValueError` if no pair can be read and is as large as a crop."
+    def validation(self) -> Any:  # the pairs of files by name; a stage of its own kind may have a data set
+        "Return what is measured on, found once for all measurements. Raises `ValueError` if no pair can be read and is as large as a crop."
         return readable_pairs(_real_pairs(self.validate) or folder_pairs(self.validate), self.size)
 
     @cached_property
@@ -105,10 +131,10 @@ class Recipe:
 
     def _own_net(
         self,
-        kind: type[nn.Module],  # that the stage trains
-        load: Callable[[str], nn.Module],  # by a folder or a bundled name
-    ) -> nn.Module | None:
-        "The network that was given as `net`. Raises `ValueError` if it is none that the stage trains."
+        kind: type[_Net],  # that the stage trains
+        load: Callable[[str], _Net],  # by a folder or a bundled name
+    ) -> _Net | None:
+        "Return the network that was given as `net`. Raises `ValueError` if it is none that the stage trains."
         if isinstance(self.net, str):
             return load(self.net) if self.net else None
         net = self.net if isinstance(self.net, nn.Module) else self.net()
@@ -126,7 +152,7 @@ class Recipe:
         self,
         figures: dict[str, float],  # of `measure`
     ) -> float:
-        "What the best checkpoint has most of."
+        "Return what the best checkpoint has most of."
         return figures["psnr"]
 
     def save(
@@ -144,7 +170,7 @@ class Recipe:
         self,
         step: int,  # from 0 on
     ) -> float:  # of `lr`
-        "How much of the rate of learning a step gets."
+        "Return how much of the rate of learning a step gets."
         rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
         fall = 0.1 ** sum(step >= milestone for milestone in self.milestones)
         return rise * fall * (0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps))) if self.cosine else 1.0)
@@ -172,10 +198,10 @@ def _check_parts(recipe: Recipe, *names: str) -> None:
 def recipe_numbers(
     stage: type[Recipe],  # a class, such as those of `STAGES`
 ) -> dict[str, tuple[type, str]]:  # the type (of the elements, for several) and what it means, by name
-    "All numbers that a stage's recipe has."
+    "Return all numbers that a stage's recipe has."
     from fastcore.docments import docments
 
-    about = {}
+    about: dict[str, str] = {}
     for part in reversed([part for part in stage.__mro__ if issubclass(part, Recipe)]):
         about |= {name: text for name, text in docments(part).items() if text}
     return {name: (kind, " ".join(about.get(name, "").split())) for name, kind in _kinds(stage).items()}
@@ -206,7 +232,7 @@ def as_toml(
     values: dict,  # of `recipe_values`
 ) -> str:  # a line for each
     "Write values as TOML."
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, value in values.items():
         flat |= {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
     return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in flat.items())

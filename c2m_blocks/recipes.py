@@ -10,6 +10,7 @@ import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -36,11 +37,11 @@ from .weights import load_matcher, save_matcher
 
 # %% ../nbs/72_recipes.ipynb #ddc272a4
 def _check_make(matcher: nn.Module, recipe: Recipe) -> None:
-    "Raise `ValueError` for weights to begin with that are not of the make whose numbers the recipe has."
+    "Raise `ValueError` for weights to begin with of another architecture than the recipe's numbers are for."
     small = not isinstance(getattr(matcher, "query_encoder", None), VGGFeatures)
     if small != (recipe.network == recipe.tiny):
         right = f"--network {recipe.tiny}" if small else "--network paper or paper_light"
-        which = f"{recipe.start} is of another make than {recipe.network}"
+        which = f"{recipe.start} is of another architecture than {recipe.network}"
         raise ValueError(f"{which}, and would be trained with the wrong numbers: add {right}.")
 
 
@@ -74,8 +75,8 @@ class Teacher(Recipe):
 
     def dataset(self) -> SeededDataset:
         view = partial(moved_corners, shift=self.corners) if self.corners else random_view
-        options = dict(altered=not self.corners, unrelated=0, seed=self.seed, degrade=Bicubic(self.scale))
-        return SyntheticPairs(find_photos(self.data, self.size), self.size, view, **options)
+        photos, shrink = find_photos(self.data, self.size), Bicubic(self.scale)
+        return SyntheticPairs(photos, self.size, view, altered=not self.corners, unrelated=0, seed=self.seed, degrade=shrink)
 
     def build_net(self) -> ContrastiveMatcher:
         matcher = self._own_net(ContrastiveMatcher, load_matcher)
@@ -93,14 +94,14 @@ class Teacher(Recipe):
         return MatcherObjective(matcher, margin, self.volume, self.sharp)
 
     def measure(self, trained: nn.Module) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
-        "Figures on pairs made of the pictures to validate on, and pictures to look at (there are none)."
+        "Return figures on pairs made of the images to validate on, and images to look at (there are none)."
         return matching_error(trained, self._known_items, self.sharp), {}
 
     def quality(self, figures: dict[str, float]) -> float:
         return -figures["aee"]
 
     def save(self, trained: nn.Module, folder: Path) -> None:
-        save_matcher(trained, folder)
+        save_matcher(cast(ContrastiveMatcher, trained), folder)  # the stage trains nothing else
 
 # %% ../nbs/72_recipes.ipynb #c9cb09bf
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def _take_over(net: nn.Module, name: str, trained: nn.Module, recipe: Recipe) ->
     except (AttributeError, RuntimeError):
         whose = type(net).__name__ if recipe.net else f"--network {recipe.network}"
         which = f"The {name} {getattr(recipe, name) or recipe.tiny}"
-        raise ValueError(f"{which} is of another make than that of {whose}: name one that was trained for it.") from None
+        raise ValueError(f"{which} is of another architecture than that of {whose}: name one that was trained for it.") from None
 
 # %% ../nbs/72_recipes.ipynb #6d38a275
 def _of_one_size(hr: torch.Tensor, ref: torch.Tensor, scale: int) -> list[torch.Tensor]:
@@ -172,6 +173,7 @@ class Restore(Recipe):
 
     def dataset(self) -> SeededDataset:
         pairs = album_pairs(find_photos(self.data, self.size), load_matcher(BUNDLED[0])) if self.album else _real_pairs(self.data)
+        made: SeededDataset
         if pairs is None:
             photos = find_photos(self.data, self.size)
             made = SyntheticPairs(photos, self.size, unrelated=self.unrelated, seed=self.seed, degrade=Bicubic(self.scale))
@@ -197,7 +199,7 @@ class Restore(Recipe):
         if fresh and self.network != self.tiny:
             for name, part in net.named_modules():  # as the published code starts
                 if isinstance(part, nn.Conv2d) and not name.startswith(("matcher", "encoder")) and "offset_modulation" not in name:
-                    nn.init.normal_(part.weight, 0, 0.02), nn.init.zeros_(part.bias)
+                    nn.init.normal_(part.weight, 0, 0.02), nn.init.zeros_(part.get_parameter("bias"))
         return net
 
     def _bundled_matcher(self) -> str:
@@ -212,8 +214,9 @@ class Restore(Recipe):
         return RestorerObjective(self.build_net(), self.factors)
 
     def measure(self, trained: nn.Module) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
-        "PSNR-Y with and without a reference, the error of the network's matcher if it has one, and pictures of the first pairs to look at."
-        rows, pictures, shrink, matcher = [], {}, Bicubic(self.scale), getattr(trained, "matcher", None)
+        "Return PSNR-Y with and without a reference, the error of a matcher if there is one, and images of the first pairs to look at."
+        rows, shrink, matcher = [], Bicubic(self.scale), getattr(trained, "matcher", None)
+        pictures: dict[str, torch.Tensor] = {}
         options = dict(search="coarse") if all(takes(part, "search") for part in (trained, matcher) if callable(part)) else {}
         for name, files in self.validation.items():
             hr, ref = map(read_image, files)

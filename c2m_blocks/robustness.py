@@ -9,13 +9,12 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from .core import device_of
+from .core import device_of, progress
 from .data import SyntheticPairs
 from .degradation import Bicubic, Degradation
 from .geometry import BANDS, controlled_view
@@ -49,7 +48,8 @@ class TransformedPairs(SyntheticPairs):
             raise ValueError(f"There is no band {band!r} of {kind!r}: take {', '.join(BANDS)}, and of it {', '.join(BANDS['scale'])}.")
         if size < 64:
             raise ValueError(f"size is {size}, but has to be at least 64 pixels, or too little is seen in both.")
-        view = partial(controlled_view, **{kind: BANDS[kind][band]})
+        limits: dict[str, Any] = {kind: BANDS[kind][band]}
+        view = partial(controlled_view, **limits)
         super().__init__(photos, size, view, altered=False, unrelated=0, seed=seed, degrade=degrade)
         self.kind = kind
 
@@ -67,7 +67,7 @@ def transformed_pairs(
     seed: int = 0,  # of the crops and degrees
     degrade: Degradation = Bicubic(),  # makes lr of hr
 ) -> dict[tuple[str, str], TransformedPairs]:  # by kind and band
-    "The six data sets of the transformation-controlled set."
+    "Return the six data sets of the transformation-controlled set."
     return {(kind, band): TransformedPairs(photos, kind, band, size, seed, degrade) for kind, bands in BANDS.items() for band in bands}
 
 # %% ../nbs/84_robustness.ipynb #7a486f37
@@ -92,7 +92,7 @@ def robustness(
     seed: int = 0,  # of the crops and degrees
     degrade: Degradation | None = None,  # makes lr of hr; default: bicubic, by the network's factor, 4 of a function that has none
 ) -> list[dict]:  # a row for each kind and band
-    """How matching error and PSNR-Y depend on how far the reference is turned or scaled (section 5.7, Fig. 9).
+    """Measure how matching error and PSNR-Y depend on how far the reference is turned or scaled (section 5.7, Fig. 9).
 
     A row holds `kind`, `band`, the number of `pairs`, their mean `degree`, `aee` in pixels of the reference, the part `within_1px`,
     `psnr` and `psnr_alone` (without a reference) in dB, their difference `gain`, and standard errors over the pairs as `NAME_error`."""
@@ -101,7 +101,7 @@ def robustness(
     degrade = degrade or Bicubic(getattr(net, "scale", 4))
     sets, keys = transformed_pairs(photos, size, seed, degrade), [(crop, i) for crop in range(crops) for i in range(len(photos))]
     matcher, device, alone, rows = getattr(net, "matcher", None), device_of(net), {}, []
-    with tqdm(desc="turning and scaling", total=len(sets) * len(keys), leave=False, delay=2, disable=None) as bar:
+    with progress(None, "turning and scaling", len(sets) * len(keys)) as bar:
         for (kind, band), pairs in sets.items():
             measured = []
             for key in keys:
@@ -118,7 +118,7 @@ def robustness(
 
 def _summary(measured: list[dict]) -> dict[str, float | None]:
     "Means of what was measured, with the errors that mean something."
-    row = {}
+    row: dict[str, float | None] = {}
     for name in ("degree", "aee", "within_1px", "psnr", "psnr_alone", "gain"):
         values = [one[name] for one in measured]
         row[name], error = (None, None) if None in values else _mean_and_error(values)
@@ -133,7 +133,7 @@ _UNITS = {"rotation": "rotation, degrees", "scale": "scale, times larger or smal
 def draw_robustness(
     tables: dict[str, list[dict]],  # what `robustness` gave, by the name of the network
 ) -> Figure:
-    "Matching error and PSNR-Y against rotation and scale, as in Fig. 9 (a) and (b)."
+    "Draw matching error and PSNR-Y against rotation and scale, as in Fig. 9 (a) and (b)."
     figure = new_figure(10, 6.5)
     axes = figure.subplots(2, 2, sharex="col", sharey="row")
     for column, (kind, bands) in zip(axes.T, BANDS.items()):

@@ -32,7 +32,7 @@ def describe_training(
     step: int,  # after which the network was saved
     figures: dict[str, float],  # what was measured there; empty: nothing
 ) -> str:  # Markdown
-    "How a network was trained, for its card."
+    "Describe how a network was trained, for its card."
     recipe, packages = about["recipe"], about["packages"]
     numbers = as_toml({name: _told(value) for name, value in recipe.items()})
     rows = "".join(f"| {_MEANING.get(name, name)} | {value:.4g} |\n" for name, value in figures.items())
@@ -63,7 +63,7 @@ def _told(value):
 def read_metrics(
     run: str | Path,  # a run's folder
 ) -> list[dict]:  # with `step`, and what was measured there
-    "The lines of `metrics.jsonl` that are whole."
+    "Read the lines of `metrics.jsonl` that are whole."
     rows, file = [], Path(run) / "metrics.jsonl"
     for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
         try:

@@ -8,10 +8,10 @@ __all__ = ['DATASETS', 'CLIP_DATASETS', 'Entry', 'check_names', 'cufed5', 'sun80
 
 # %% ../nbs/63_testsets.ipynb #c6058147
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class Entry:
 
     @property
     def truth(self) -> tuple[Path, ...]:
-        "All files that are measured against."
+        "Return all files that are measured against."
         return (self.hr,)
 
 
@@ -42,8 +42,11 @@ def _pictures_in(folder: Path) -> list[Path]:
     return sorted(f for f in folder.glob("*") if f.suffix.lower() in _READABLE and not f.name.startswith("."))
 
 
-def _found(entries: list[Entry], root: Path, layout: str) -> list[Entry]:
-    "The entries of a folder, or one sentence that says which layout was expected."
+_OneKind = TypeVar("_OneKind", "Entry", "ClipEntry")
+
+
+def _found(entries: list[_OneKind], root: str | Path, layout: str) -> list[_OneKind]:
+    "Return the entries of a folder, or say in one sentence which layout was expected."
     if not Path(root).exists():
         raise ValueError(f"There is no folder {root}: name the one that holds the set.")
     if not entries:
@@ -55,7 +58,7 @@ def _found(entries: list[Entry], root: Path, layout: str) -> list[Entry]:
 
 
 def check_names(
-    entries: list[Entry],  # or of clips
+    entries: Sequence["Entry | ClipEntry"],  # of one set
     what: str,  # they are: "pictures"
 ) -> None:
     "Raise `ValueError` if two have the same name: results could not be told apart."
@@ -67,7 +70,7 @@ def check_names(
 def cufed5(
     root: str | Path,  # 000_0.png to 125_5.png
 ) -> list[Entry]:
-    "CUFED5 (Zhang et al., CVPR 2019): five references each, the most similar first. Raises `ValueError` for another layout."
+    "Find CUFED5 (Zhang et al., CVPR 2019): five references each, the most similar first. Raises `ValueError` for another layout."
     inputs = [f for f in _pictures_in(Path(root)) if f.name.endswith("_0.png")]
     refs = lambda file: tuple(file.with_name(file.name.replace("_0.png", f"_{i}.png")) for i in range(1, 6))
     return _found([Entry(f.name.removesuffix("_0.png"), f, refs(f)) for f in inputs], Path(root), "000_0.png with 000_1.png to 000_5.png")
@@ -77,7 +80,7 @@ def sun80(
     root: str | Path,  # holds Sun_Hays_SR_groundtruth and Sun_Hays_SR_scenematches
     seed: int = 0,  # the order of the references is drawn with it, because papers draw one
 ) -> list[Entry]:
-    "Sun80 (Sun and Hays, ICCP 2012): scenes that were found by search. Raises `ValueError` for another layout."
+    "Find Sun80 (Sun and Hays, ICCP 2012): scenes that were found by search. Raises `ValueError` for another layout."
     root, rng, entries = Path(root), np.random.default_rng(seed), []
     for file in _pictures_in(root / "Sun_Hays_SR_groundtruth"):
         refs = _pictures_in(root / "Sun_Hays_SR_scenematches" / file.name)
@@ -90,7 +93,7 @@ def sun80(
 def wr_sr(
     root: str | Path,  # holds input and ref
 ) -> list[Entry]:
-    "WR-SR (section 4 of the paper): a reference each, found on the web. Raises `ValueError` for another layout."
+    "Find WR-SR (section 4 of the paper): a reference each, found on the web. Raises `ValueError` for another layout."
     root = Path(root)
     entries = []
     for file in _pictures_in(root / "input"):
@@ -102,7 +105,7 @@ def wr_sr(
 def pictures(
     root: str | Path,  # pictures, or a folder HR, original or image_SRF_4 that holds them
 ) -> list[Entry]:
-    "Set5, Set14, BSD100 and others that have no references. Raises `ValueError` for another layout."
+    "Find Set5, Set14, BSD100 and others that have no references. Raises `ValueError` for another layout."
     root = Path(root)
     for folder in (root, *(root / name for name in ("HR", "original", "image_SRF_4"))):
         files = _pictures_in(folder)
@@ -115,7 +118,7 @@ def pictures(
 def urban100(
     root: str | Path,  # see `pictures`
 ) -> list[Entry]:
-    "Urban100 (Huang et al., CVPR 2015): the LR picture is its own reference. Raises `ValueError` for another layout."
+    "Find Urban100 (Huang et al., CVPR 2015): the LR image is its own reference. Raises `ValueError` for another layout."
     return [Entry(entry.name, entry.hr, own=True) for entry in pictures(root)]
 
 
@@ -123,7 +126,7 @@ def manga109(
     root: str | Path,  # see `pictures`
     seed: int = 0,  # the other page is drawn with it
 ) -> list[Entry]:
-    "Manga109 (Matsui et al., 2017): another page is the reference. Raises `ValueError` for another layout, and for a single page."
+    "Find Manga109 (Matsui et al., 2017): another page is the reference. Raises `ValueError` for another layout, and for a single page."
     entries, rng = pictures(root), np.random.default_rng(seed)
     if len(entries) < 2:
         raise ValueError(f"{root} holds a single page, which has no other one as a reference: get the whole set.")
@@ -134,7 +137,7 @@ def manga109(
 def pairs(
     root: str | Path,  # see `folder_pairs` and `listed_pairs`
 ) -> list[Entry]:
-    "Pairs of a folder or of a CSV file. Raises `ValueError` as these do, and for two pictures of one name."
+    "Find the pairs of a folder or of a CSV file. Raises `ValueError` as these do, and for two pictures of one name."
     root = Path(root)
     if root.is_dir() and not (root / "input").is_dir():
         return [Entry(name, hr, (ref,)) for name, (hr, ref) in folder_pairs(root).items()]
@@ -159,12 +162,12 @@ class ClipEntry:
 
     @property
     def truth(self) -> tuple[Path, ...]:
-        "All files that are measured against, and frames that may be shown."
+        "Return all files that are measured against, and frames that may be shown."
         return self.frames
 
     @property
     def measured(self) -> list[int]:
-        "The numbers of the frames that are measured: those that can not be shown."
+        "Return the numbers of the frames that are measured: those that can not be shown."
         shown = {ref.resolve() for ref in self.refs}
         return [i for i, frame in enumerate(self.frames) if frame.resolve() not in shown]
 
@@ -172,7 +175,7 @@ class ClipEntry:
 def clips(
     root: str | Path,  # a folder for each clip; Vid4 may have them below GT, REDS below train_sharp
 ) -> dict[str, list[Path]]:  # the frames, by the clip's name
-    "Vid4, REDS4 and others. Raises `ValueError` for another layout, and for clips with a frame missing."
+    "Find the clips of Vid4, REDS4 and others. Raises `ValueError` for another layout, and for clips with a frame missing."
     root = Path(root)
     for folder in (root, root / "GT", root / "train_sharp"):
         found = {clip.name: sorted(_pictures_in(clip), key=frame_number) for clip in sorted(folder.glob("*")) if clip.is_dir()}
@@ -191,7 +194,7 @@ def clips(
 def own_clips(
     root: str | Path,  # see `clips`
 ) -> list[ClipEntry]:
-    "Clips of your own, each with its first frame as the reference. Raises `ValueError` as `clips` does."
+    "Find clips of your own, each with its first frame as the reference. Raises `ValueError` as `clips` does."
     return [ClipEntry(name, tuple(frames), (frames[0],)) for name, frames in clips(root).items()]
 
 # %% ../nbs/63_testsets.ipynb #7f924e19
@@ -202,20 +205,20 @@ _REDS4 = ("000", "011", "015", "020")  # clips of REDS' training set that are ke
 def vid4(
     root: str | Path,  # see `clips`; other clips are passed over
 ) -> list[ClipEntry]:
-    "Vid4 (Liu and Sun, CVPR 2011), the first frame of each clip as the reference. Raises `ValueError` as `clips` does."
+    "Find Vid4 (Liu and Sun, CVPR 2011), the first frame of each clip as the reference. Raises `ValueError` as `clips` does."
     return _found([clip for clip in own_clips(root) if clip.name in _VID4], root, f"a folder each for {', '.join(_VID4)}")
 
 
 def reds4(
     root: str | Path,  # see `clips`; other clips are passed over. The clips at 120 frames a second may be in train_orig
 ) -> list[ClipEntry]:
-    "The four test clips of REDS, with the references of the paper if train_orig is there. Raises `ValueError` as `clips` does."
+    "Find the four test clips of REDS, with the references of the paper if train_orig is there. Raises `ValueError` as `clips` does."
     shown = lambda clip: tuple(_pictures_in(Path(root) / "train_orig" / clip.name)[:1]) or clip.refs
     found = [replace(clip, refs=shown(clip)) for clip in own_clips(root) if clip.name in _REDS4]
     return _found(found, root, f"a folder each for {', '.join(_REDS4)}")
 
 # %% ../nbs/63_testsets.ipynb #7a3acfd7
-DATASETS: dict[str, Callable[[str | Path], list[Entry] | list[ClipEntry]]] = {
+DATASETS: dict[str, Callable[..., list[Entry] | list[ClipEntry]]] = {
     "cufed5": cufed5, "sun80": sun80, "urban100": urban100, "manga109": manga109, "wr-sr": wr_sr,
     "set5": pictures, "set14": pictures, "bsd100": pictures, "pictures": pictures, "pairs": pairs,
     "vid4": vid4, "reds4": reds4, "clips": own_clips,
@@ -238,7 +241,7 @@ def find_entries(
     part: bool = False,  # it may be a part of the set
     seed: int = 0,  # of the references of Sun80 and Manga109
 ) -> list[Entry] | list[ClipEntry]:
-    "The pictures or clips of a set. Raises `ValueError` for an unknown name, another layout, and a copy that is not whole."
+    "Find the images or clips of a set. Raises `ValueError` for an unknown name, another layout, and a copy that is not whole."
     if dataset not in DATASETS:
         raise ValueError(f"There is no set {dataset!r}: choose among {', '.join(DATASETS)}.")
     entries = DATASETS[dataset](root, seed) if dataset in _DRAWN else DATASETS[dataset](root)
@@ -251,13 +254,13 @@ def find_entries(
 
 def describe_set(
     dataset: str,  # a name of `DATASETS`, or one of your own
-    entries: list[Entry] | list[ClipEntry],  # of `find_entries`
+    entries: Sequence[Entry | ClipEntry],  # of `find_entries`
     seed: int = 0,  # with which they were found
 ) -> str:
-    "The name of a set, with all that figures depend on."
+    "Return the name of a set, with all that figures depend on."
     count = sum(len(entry.truth) for entry in entries)
     size = _SIZES.get(dataset, count)
     part = f"{count} of {size}" if count != size else f"{size}"
-    shown = count - sum(len(entry.measured) for entry in entries) if dataset in CLIP_DATASETS else 0
+    shown = count - sum(len(entry.measured) for entry in entries if isinstance(entry, ClipEntry)) if dataset in CLIP_DATASETS else 0
     left = f", {shown} of them references and not measured" if shown else ""
     return f"{dataset}, {part} {_unit(dataset, size)}{left}{f', references drawn with seed {seed}' if dataset in _DRAWN else ''}"

@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from shutil import rmtree
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ from .checkpoints import ResumableBatchSampler, load_checkpoint, no_room, save_c
 from .core import seed_everything, write_text
 from .data import SeededDataset
 from .interrupt import DeferredInterrupt
+from .objectives import Objective
 from .plotting import draw_curves, save_figure
 from .pretrained import model_card
 from .recipe_base import Recipe, describe_network, recipe_values, write_recipe
@@ -83,7 +85,7 @@ def _names(pairs: SeededDataset) -> str:
     return digest("\n".join(pairs.names))
 
 
-def _describe_run(recipe: Recipe, objective: nn.Module, pairs: SeededDataset, accelerator) -> dict:
+def _describe_run(recipe: Recipe, objective: Objective, pairs: SeededDataset, accelerator) -> dict:
     weights = sum(p.numel() for p in objective.trained.parameters())
     names = ("c2m_blocks", "torch", "torchvision", "timm", "kornia", "numpy", "pillow", "accelerate")
     return dict(
@@ -163,7 +165,7 @@ def _update(accelerator, module: nn.Module, optimizers: dict, name: str, given: 
     "Let one of the optimizers take a step; the parts of its loss, averaged over batches and processes."
     optimizer = optimizers[name]
     optimizer.zero_grad()
-    total = {}
+    total: dict[str, float] = {}
     for i, batch in enumerate(given):
         with accelerator.no_sync(module) if i + 1 < len(given) else nullcontext():
             losses, made = module(batch, step, name)
@@ -244,7 +246,7 @@ def _batches(recipe: Recipe, pairs: SeededDataset, done: int, accelerator) -> It
     start, stop = done * recipe.accumulate, recipe.steps * recipe.accumulate
     order = ResumableBatchSampler(len(pairs), recipe.batch, recipe.seed, start, stop, accelerator.process_index, accelerator.num_processes)
     # a generator of its own, because a loader draws a number when it starts, which a run that goes on would draw once more
-    options = dict(num_workers=recipe.workers, worker_init_fn=_quiet_worker, generator=torch.Generator())
+    options: dict[str, Any] = dict(num_workers=recipe.workers, worker_init_fn=_quiet_worker, generator=torch.Generator())
     options |= dict(pin_memory=True) if accelerator.device.type == "cuda" else {}
     options |= dict(prefetch_factor=4) if recipe.workers else {}
     try:
@@ -277,7 +279,7 @@ def _set_up(recipe: Recipe, state: dict | None, accelerator) -> tuple[nn.Module,
     return module, dict(zip(optimizers, prepared)), parts
 
 
-def _begin(recipe: Recipe, run: Path, objective: nn.Module, pairs: SeededDataset, rows: list[dict], done: int, accelerator) -> None:
+def _begin(recipe: Recipe, run: Path, objective: Objective, pairs: SeededDataset, rows: list[dict], done: int, accelerator) -> None:
     "Write down what is going to be done; of a run that goes on, how it began stays."
     run.mkdir(parents=True, exist_ok=True)
     write_text(run / "recipe.toml", write_recipe(recipe))
@@ -323,7 +325,7 @@ def train(
     if main:
         _begin(recipe, run, objective, pairs, rows, done, accelerator)
     metrics = open(run / "metrics.jsonl", "a", encoding="utf-8") if main else nullcontext()  # noqa: SIM115
-    options = dict(wandb=dict(name=run.name))
+    options: dict[str, dict[str, Any]] = dict(wandb=dict(name=run.name))
     options |= dict(tensorboard=dict(purge_step=done + 1)) if done else {}  # or steps after the last checkpoint would be drawn twice
     accelerator.init_trackers("c2m_blocks", {name: str(value) for name, value in recipe_values(recipe).items()}, options)
 
@@ -339,13 +341,14 @@ def train(
     batches, last = _batches(recipe, pairs, done, accelerator), recipe.steps
     every = 1 if sys.stderr.isatty() else 30  # seconds: a file needs no more, and a short run says nothing into it
     bar = tqdm(total=last, initial=done, disable=not main, unit="step", mininterval=every, delay=every, dynamic_ncols=True)
-    with bar, DeferredInterrupt() as interrupt, metrics:
+    with bar, DeferredInterrupt() as interrupt, metrics as lines:
         for step in range(done + 1, last + 1):
             began = perf_counter()
             given = [next(batches) for _ in range(recipe.accumulate)]
             waited = perf_counter() - began
             given = [_moved(batch, device) for batch in given]
-            row, figures = {}, {}
+            row: dict[str, float] = {}
+            figures = {}
             for name in objective.active_optimizers(step - 1):
                 for group in optimizers[name].param_groups:
                     group["lr"] = group["highest"] * recipe.rate(step - 1)
@@ -362,7 +365,8 @@ def train(
             measured = bool(recipe.validate) and (step % recipe.validate_every == 0 or step == last)
             kept = step % recipe.save_every == 0 or measured or stop or step == last
             if kept:
-                _check_weights(objective, step), _check_weights(average, step)
+                _check_weights(objective, step)
+                _check_weights(average, step)
             if measured and main:
                 figures = _validate(accelerator, recipe, average.module, step)
                 row |= figures
@@ -371,9 +375,9 @@ def train(
                     _publish(recipe, average.module, run / "best", step, figures)
             if step % _LOG_EVERY == 0 or measured or step in (1, last):
                 accelerator.log(row, step=step)
-                if main:
-                    metrics.write(json.dumps(dict(step=step) | {name: float(f"{value:.6g}") for name, value in row.items()}) + "\n")
-                    metrics.flush()
+                if lines is not None:
+                    lines.write(json.dumps(dict(step=step) | {name: float(f"{value:.6g}") for name, value in row.items()}) + "\n")
+                    lines.flush()
             if kept:
                 save(step)
             if stop and step < last:

@@ -31,7 +31,7 @@ def smooth_flow(
     size: int,  # side of the frame, pixels
     motion: float,  # how far the whole frame is shifted at most, pixels along each axis
 ) -> torch.Tensor:  # (2, size, size): (x, y) in pixels
-    "A random flow without edges: a shift, a homography and a smooth field."
+    "Draw a flow without edges: a shift, a homography and a smooth field."
     strength = math.exp(rng.uniform(math.log(motion / 32), math.log(motion)))
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     place = cell_grid(size, size).float()
@@ -76,7 +76,7 @@ class FlowPairs(SeededDataset):
         wide = int(side * min(math.exp(rng.uniform(0, math.log(4))), min(h, w) / side))
         y, x = rng.integers(0, h - wide + 1), rng.integers(0, w - wide + 1)
         square = Image.fromarray(photo[y : y + wide, x : x + wide]).resize((side, side), Image.Resampling.LANCZOS)
-        return to_chw(quarter_turned([np.asarray(square)], rng.integers(4), rng.integers(2))[0])[None] / 255
+        return to_chw(quarter_turned([np.asarray(square)], int(rng.integers(4)), int(rng.integers(2)))[0])[None] / 255
 
 # %% ../nbs/62_video_data.ipynb #7fcc055f
 def wander(
@@ -85,7 +85,7 @@ def wander(
     count: int,  # how many frames
     speed: float = 12.0,  # of the fastest windows, pixels a frame
 ) -> list[np.ndarray]:  # (3, 3) each: from the middle frame's window to that of a frame, continuous coordinates
-    "Views of a photo through a window that is moved as by a hand."
+    "Draw views of a photo through a window that is moved as by a hand."
     strength = math.exp(rng.uniform(math.log(speed / 40), math.log(speed)))
     angle = rng.uniform(0, 2 * math.pi) + np.cumsum(rng.normal(0, 0.15, count))
     steps = strength * np.stack([np.cos(angle), np.sin(angle)], 1) + rng.normal(0, 0.15 * strength + 0.2, (count, 2))
@@ -154,9 +154,9 @@ def _passing(rng: np.random.Generator, pictures: list[np.ndarray], thing: np.nda
 def _clip_item(rng: np.random.Generator, frames: list[np.ndarray], ref: np.ndarray, name: str, degrade: Degradation) -> dict:
     "Frames (size, size, 3) in [0, 1] and a reference as an item, turned and mirrored, some played backwards."
     frames = frames[:: rng.choice([-1, 1])]
-    *frames, ref = map(to_chw, quarter_turned([*frames, ref], rng.integers(4), rng.integers(2)))
-    hr = torch.stack(frames)
-    return dict(lr=degrade(hr, rng), hr=hr, ref=ref, name=name)
+    *turned, shown = map(to_chw, quarter_turned([*frames, ref], int(rng.integers(4)), int(rng.integers(2))))
+    hr = torch.stack(turned)
+    return dict(lr=degrade(hr, rng), hr=hr, ref=shown, name=name)
 
 # %% ../nbs/62_video_data.ipynb #81c0b5ae
 log = logging.getLogger(__name__)
@@ -167,7 +167,7 @@ def find_films(
     folder: str | Path,  # searched with all its folders
     frames: int = 16,  # that a film must have at least
 ) -> list[Clip]:
-    "The films of a folder: video files and folders of numbered frames. What is too short or can't be read is logged as a warning."
+    "List the films of a folder: video files and folders of numbered frames. What is too short or can't be read is logged as a warning."
     folder, films = Path(folder), []
     for path in sorted(folder.rglob("*")):
         if path.name.startswith(".") or not (path.suffix.lower() in _FILM_FILES or path.is_dir() and _numbered(path, frames)):
@@ -193,7 +193,7 @@ def film_frames(
     first: int,  # number of the first frame
     count: int,  # how many follow each other
 ) -> list[np.ndarray]:  # (h, w, 3) of 8 bits
-    "Some frames of a film. Raises `ValueError` if they can't be read."
+    "Read some frames of a film. Raises `ValueError` if they can't be read."
     if film.path.is_dir():
         return [cached_photo(file) for file in find_frames(film.path)[first : first + count]]
     start = round(first / film.rate / film.time_base)
@@ -230,6 +230,7 @@ class FilmClips(SeededDataset):
     def __getitem__(self, key: int | tuple[int, int]) -> dict:
         i, rng = self.drawn(key)
         film = self.films[i // self.each]
+        assert film.count is not None  # `find_films` takes no other films
         gap = int(rng.integers(1, min(_GAP, film.count - self.frames) + 1))
         first = int(rng.integers(0, film.count - gap - self.frames + 1))
         ref, *frames = self._windows(rng, [*film_frames(film, first, 1), *film_frames(film, first + gap, self.frames)])
@@ -255,8 +256,9 @@ class _ConcatDataset(SeededDataset):
         epoch, i = self.place(key)
         for part in self.parts:
             if i < len(part):
-                return part[epoch, i]
+                break
             i -= len(part)
+        return part[epoch, i]
 
 
 def folder_clips(
@@ -267,10 +269,11 @@ def folder_clips(
     seed: int = 0,  # of all chance
     degrade: Degradation = Bicubic(),  # makes the frames of lr of those of hr
 ) -> SeededDataset:  # of items as `PhotoClips` gives them
-    "The clips that can be made of a folder's photos and films. Raises `ValueError` if it holds neither."
+    "Return the clips that can be made of a folder's photos and films. Raises `ValueError` if it holds neither."
     if not Path(folder).is_dir():
         raise ValueError(f"There is no folder {folder}: name one that holds films or photos.")
-    films, parts = find_films(folder, frames + 1), []
+    films = find_films(folder, frames + 1)
+    parts: list[SeededDataset] = []
     try:
         photos = [file for file in find_photos(folder, size) if file.parent not in {film.path for film in films}]
     except ValueError:  # films alone will do

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from einops import reduce
 from torch.nn import functional as F
-from tqdm import tqdm
 
-from .core import device_of, read_image, write_image
+from .core import device_of, progress, read_image, write_image
 from .degradation import Degradation
 from .evaluation import identify_model, load_model
 from .flow import flow_warp
@@ -44,7 +43,7 @@ def visible_in_both(
     flow: torch.Tensor,  # (b, 2, h, w): (x, y) in pixels, from a frame to another
     back: torch.Tensor,  # (b, 2, h, w), from the other to the frame
 ) -> torch.Tensor:  # (b, h, w), true for what the other shows, too
-    """The pixels of a frame that another one shows: where the flows cancel, and away from the edges of what moves.
+    """Mark the pixels of a frame that another one shows: where the flows cancel, and away from the edges of what moves.
 
     The bounds are those of Sundaram et al. (ECCV 2010). Raises `ValueError` unless both flows are (b, 2, h, w)."""
     if flow.shape != back.shape or flow.ndim != 4 or flow.shape[1] != 2:
@@ -64,7 +63,7 @@ def warping_error(
     flow: torch.Tensor,  # (b, 2, h, w): (x, y) in pixels, from the true frame to the true next one
     mask: torch.Tensor | None = None,  # (b, h, w), true where it counts, see `visible_in_both`
 ) -> torch.Tensor:  # (b,) float64, a mean square; NaN for a frame whose mask is empty
-    """How much each frame differs from the next one, but for the motion (Lai et al., ECCV 2018), RGB in [0, 1].
+    """Measure how much each frame differs from the next one, but for the motion (Lai et al., ECCV 2018), RGB in [0, 1].
 
     A blurred clip is steady, too: compare it with the error of the true frames, and read it beside the PSNR.
     Raises `ValueError` unless both are float pictures of one shape without NaN, and flow and mask fit."""
@@ -120,8 +119,9 @@ def measure_clip(
     stream = getattr(model, "stream", lambda lrs, refs: (model(lr, refs) for lr in lrs))
     small = _small((sized(frame, protocol)[0] for frame in _of_one_size(map(read, frames))), protocol, degrade, seed)
     results = working.over(stream(reading.over(small), [read(ref) for ref in refs]))
-    bar = tqdm(frames, folder and folder.name, leave=False, delay=2, disable=None if is_first_process() else True)
-    rows, before, i = {}, None, -1
+    bar = progress(frames, folder.name if folder else None, show=is_first_process())
+    before: tuple[torch.Tensor, torch.Tensor] | None = None
+    rows, i = {}, -1
     for i, (frame, sr) in enumerate(zip(bar, results)):
         hr, (y, x, h, w) = sized(read(frame), protocol)
         sr, hr = (part[..., y : y + h, x : x + w] for part in (as_saved(sr, protocol), hr))
@@ -129,7 +129,7 @@ def measure_clip(
             write_image(sr, folder / f"{frame.stem if isinstance(frame, Path) else i}.png")
         if measured is None or i in measured:
             rows[i] = check_finite(measure(sr, hr, protocol))
-            if flow and i - 1 in rows:
+            if flow and before is not None and i - 1 in rows:
                 rows[i] |= _warping(before, (sr, hr), flow, protocol.border)
         before = sr, hr
     if i + 1 < len(frames):
@@ -193,7 +193,7 @@ class ClipEvalSet(EvalSet):
 
     def __init__(
         self,
-        entries: list[ClipEntry],  # see `find_entries`
+        entries: Sequence[ClipEntry],  # see `find_entries`
         protocol: EvalProtocol = _AS_VID4,  # how frames are made and measured, and which references are shown
         flow: _Flow | None = None,  # see `measure_clip`
         degrade: Degradation | None = None,  # makes the LR frames; default: bicubic, as the protocol says
@@ -217,7 +217,7 @@ class ClipEvalSet(EvalSet):
         i: int,  # number of the clip
         pictures: Path,  # folder of the results
     ) -> dict:  # of `measure_clip`
-        "What is measured of a clip's result, whose frames are kept as files."
+        "Measure a clip's result, and keep its frames as files."
         item = self[i]
         folder = pictures / item["name"]
         folder.mkdir(parents=True, exist_ok=True)
@@ -225,7 +225,7 @@ class ClipEvalSet(EvalSet):
         return measure_clip(model, item["frames"], item["refs"], self.protocol, self.flow, item["measured"], folder, degrade, i)
 
     def identity(self) -> dict:
-        "All that figures depend on besides the model: what is measured, and how."
+        "Return all that figures depend on besides the model: what is measured, and how."
         frames = {entry.name: entry.measured for entry in self.entries}
         return super().identity() | dict(frames=frames, flow=identify_model(self.flow) if self.flow else "")
 
@@ -233,7 +233,7 @@ class ClipEvalSet(EvalSet):
 def clips_table(
     summaries: list[dict],  # of `evaluate`, all of one evaluation set
 ) -> str:  # Markdown
-    "PSNR and SSIM of each clip and their means, as Table 2 of the paper."
+    "Return PSNR and SSIM of each clip and their means, as Table 2 of the paper."
     cell = lambda row: f"{row['psnr']:.2f} / {row['ssim']:.3f}".replace("/ 0.", "/ .")
     lines = [[one["model"], *(cell(row) for row in [*one["rows"], one["mean"]])] for one in summaries]
     return markdown(["model", *summaries[0]["pictures"], "mean"], lines) + "\n"
@@ -246,7 +246,7 @@ def draw_clips(
     summaries: list[dict],  # of `evaluate`, all of one evaluation set
     names: list[str] | None = None,  # in the legend; default: those of the models
 ) -> Figure:
-    "Each clip's PSNR, and its warping error if it was measured, against the frame."
+    "Draw each clip's PSNR, and its warping error if it was measured, against the frame."
     clips = summaries[0]["pictures"]
     shown = {name: label for name, label in _FIGURES.items() if all(name in one["mean"] for one in summaries)}
     figure = new_figure(1 + 3.2 * len(clips), 1 + 2.4 * len(shown))

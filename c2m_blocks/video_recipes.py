@@ -9,6 +9,7 @@ __all__ = ['VIDEO_STAGES', 'FlowObjective', 'Flow', 'VideoObjective', 'Video']
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -34,6 +35,8 @@ from .weights import load_flow, load_matcher, save_flow
 # %% ../nbs/73_video_recipes.ipynb #774db25d
 class FlowObjective(Objective):
     "Train a `SPyNet` by the end-point error at every size. `objective(batch)` gives `(losses, {})` for a batch of `FlowPairs`."
+
+    trained: SPyNet
 
     def forward(self, batch: dict, step: int = 0, optimizer: str = "net") -> tuple[dict[str, torch.Tensor], dict]:
         truth, errors = batch["flow"], []
@@ -71,7 +74,7 @@ class Flow(Recipe):
     def build_net(self) -> SPyNet:
         flow = self._own_net(SPyNet, load_flow)
         if flow is None:
-            flow = load_flow(self.start) if self.start else RefBasicVSR.preset(self.network).flow
+            flow = load_flow(self.start) if self.start else cast(SPyNet, RefBasicVSR.preset(self.network).flow)  # as all presets have
         unit = 2 ** (flow.sizes - 1)
         if self.size % unit:
             raise ValueError(f"size is {self.size}, but has to be a multiple of {unit}, so that all levels have whole pixels.")
@@ -81,7 +84,7 @@ class Flow(Recipe):
         return FlowObjective(self.build_net())
 
     def measure(self, trained: nn.Module) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
-        "The end-point error on frames made of other photos, and that of no flow at all."
+        "Return the end-point error on frames made of other photos, and that of no flow at all."
         made, rows = self.validation, []
         for key in [(epoch, i) for epoch in range(-(-64 // len(made))) for i in range(len(made))]:
             item = made[key]
@@ -94,7 +97,7 @@ class Flow(Recipe):
         return -figures["epe"]
 
     def save(self, trained: nn.Module, folder: Path) -> None:
-        save_flow(trained, folder)
+        save_flow(cast(SPyNet, trained), folder)  # the stage trains nothing else
 
 # %% ../nbs/73_video_recipes.ipynb #9be369df
 class VideoObjective(RestorerObjective):
@@ -136,7 +139,7 @@ class Video(Recipe):
     scale: int = 4  # the factor of super-resolution, that of `net` if it is another
     matcher: str = ""  # folder of a student's run, or a bundled name; empty: that of `start` or `picture`
     flow: str = ""  # folder of a flow's run, or a published file (spynet_*.pth); empty: that of `start`, or an untrained one
-    picture: str = ""  # network for pictures to begin with, of the small make; empty: none
+    picture: str = ""  # network for pictures to begin with, of the small architecture; empty: none
     align: str = "match"  # or "flow": align the reference by the flow instead of the matcher (Table 3)
     fusion: str = "attention"  # or "concat" (Table 3)
     frames: int = 15  # of a clip
@@ -160,7 +163,7 @@ class Video(Recipe):
         super().__post_init__()
         _check_parts(self, "alone", "unrelated")
         if self.align == "flow" and self.matcher:
-            raise ValueError(f"matcher is {self.matcher!r}, but align is 'flow', which goes without one: leave one of them away.")
+            raise ValueError(f"matcher is {self.matcher!r}, but align is 'flow', which goes without one: omit one of them.")
         if self.frames < 2:
             raise ValueError(f"frames is {self.frames}, but a clip to learn from has at least two.")
 
@@ -191,8 +194,9 @@ class Video(Recipe):
         return VideoObjective(self.build_net(), self.flow_factor, self.flow_frozen)
 
     def measure(self, trained: nn.Module) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
-        "PSNR-Y of clips with and without the reference, and the middle frames of some to look at."
-        clips, rows, pictures, device = self.validation, [], {}, device_of(trained)
+        "Return PSNR-Y of clips with and without the reference, and the middle frames of some to look at."
+        clips, rows, device = self.validation, [], device_of(trained)
+        pictures: dict[str, torch.Tensor] = {}
         for i in range(len(clips)):
             item = clips[i]
             lr, hr, ref = (item[name][None].to(device) for name in ("lr", "hr", "ref"))

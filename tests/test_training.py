@@ -282,7 +282,7 @@ def test_other_factors_take_a_step(name, scale, photos, pairs, tmp_path, caplog)
     row = read_metrics(tmp_path / "run")[-1]
     assert trained.scale == scale and row["aee"] > 0 and row["total"] > 0
     assert (f"c2m train student --scale {scale}" in caplog.text) == (name == "restore-gan"), "it has no matcher that has learnt"
-    with pytest.raises(ValueError, match="is of another make" if name == "restore" else "enlarges 4 times, but the recipe's scale is"):
+    with pytest.raises(ValueError, match="of another architecture" if name == "restore" else "enlarges 4 times, but the recipe's scale is"):
         changes = dict(matcher="c2m-tiny") if name == "restore" else dict(start="c2m-tiny")
         STAGES[name].preset("c2m-tiny", scale=scale, size=48, **changes).build_net()
 
@@ -418,7 +418,7 @@ def test_a_full_disk_leaves_no_half_of_a_network(photos, tmp_path):
         (["student", "--data", "PHOTOS", "--workers", "-1"], "workers is -1"),
         (["restore", "--data", "PHOTOS", "--factors", "0.1"], "RefSRNet has 3 scales with offsets, but factors has 1"),
         (["restore", "--data", "PHOTOS", "--alone", "5"], "take a number from 0 to 1"),
-        (["restore", "--data", "PHOTOS", "--network", "paper", "--no-pretrained", "--matcher", "c2m-tiny"], "is of another make"),
+        (["restore", "--data", "PHOTOS", "--network", "paper", "--no-pretrained", "--matcher", "c2m-tiny"], "is of another architecture"),
         (["restore", "--data", "PHOTOS", "--start", "MATCHER"], "holds a matcher alone"),
         (["restore", "--data", "PHOTOS", "--lr", "nan"], "lr is nan, but has to be a finite number"),
         (["restore-gan", "--data", "PHOTOS", "--steps", "100"], "l1_steps is 10000 of 100 steps"),

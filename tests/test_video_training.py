@@ -62,7 +62,7 @@ def test_flow_from_photos_to_weights(tmp_path):
     assert same(load_flow(tmp_path / "run" / "model"), trained)
     video = Video.preset("c2m-video-tiny", data=DEMO, flow=tmp_path / "run" / "model").build_net()
     assert same(video.flow, trained)
-    with pytest.raises(ValueError, match="flow .* is of another make than that of --network paper"):
+    with pytest.raises(ValueError, match="flow .* is of another architecture"):
         Video(data=DEMO, pretrained=False, flow=tmp_path / "run" / "model").build_net()
 
 
