@@ -18,9 +18,10 @@ from common import machine, results, seconds, table
 from PIL import Image
 from torch.nn import functional as F
 
-from c2m_blocks import choosing, evaluation
-from c2m_blocks.choosing import _SCALE, _WEIGHT, Candidate, choose_pairs, photo_vector
+from c2m_blocks import choosing
+from c2m_blocks.choosing import _MIN_ZOOM, _WEIGHT, Candidate, choose_pairs, photo_vector
 from c2m_blocks.data import SyntheticPairs, find_photos, folder_pairs, recolour
+from c2m_blocks.runs import fingerprint
 from c2m_blocks.weights import load_matcher
 
 SHORTLIST = 16
@@ -71,12 +72,12 @@ class Judge:
     "What the matcher says of a photo, remembered in a file."
 
     def __init__(self, matcher, file: Path):
-        self.matcher, self.file = choosing._fast(matcher), file
+        self.matcher, self.file = matcher, file
         self.known = pickle.loads(file.read_bytes()) if file.exists() else {}
 
     def __call__(self, key: tuple, lr: Image.Image, path: Path, photo: tuple[Image.Image, int]) -> Candidate:
         if key not in self.known:
-            self.known[key] = choosing._judge(lr, 4 * max(lr.size), path, *photo, self.matcher)
+            self.known[key] = choosing._judge(lr, self.matcher.scale * max(lr.size), path, *photo, self.matcher)
             if len(self.known) % 20 == 0:
                 self.file.write_bytes(pickle.dumps(self.known))
         return self.known[key]
@@ -119,7 +120,7 @@ def made(photos: Path, judge: Judge) -> list[str]:
         opened = [(picture_of(items[(i + shift) % MADE]["ref"]), 320) for i in range(MADE)]
         said.append([judge(("made again", i, shift), picture_of(items[i]["lr"]), Path(str(shift)), opened[i]) for i in range(MADE)])
     related = [(i, c) for i, c in enumerate(said[0])]
-    zoom = [abs(c.scale / true_zoom(items[i]["homography"]) - 1) for i, c in related if c.useful]
+    zoom = [abs(c.zoom / true_zoom(items[i]["homography"]) - 1) for i, c in related if c.useful]
     useful = [f"{sum(c.useful for c in candidates)} of {MADE}" for candidates in said]
     return [*useful, f"{np.median(zoom):.1%}", f"{sum(error > 0.1 for error in zoom)} of {len(zoom)}"]
 
@@ -137,7 +138,7 @@ if __name__ == "__main__":
     args = parser.parse_args()
     torch.set_grad_enabled(False)
     matcher = load_matcher("c2m-tiny")
-    kept = Path("runs") / f"choosing-{evaluation._fingerprint(matcher)}.part"
+    kept = Path("runs") / f"choosing-{fingerprint(matcher)}.part"
     kept.parent.mkdir(exist_ok=True)
     judge = Judge(matcher, kept)
     pairs, album = folder_pairs(args.pairs), find_photos(args.album)
@@ -175,9 +176,9 @@ if __name__ == "__main__":
         seen = [(picture, max(picture.size)) for picture in true]
         found = verdicts(case, dict(zip(pairs, queries)), both, [*seen, *of_album], own, judge, SHORTLIST)
         rows.append([f"and the album; {case}", SHORTLIST, *found])
-    text += [f"Useful is a weight of {_WEIGHT} and a scale of {_SCALE} or more.", table(header, rows)]
+    text += [f"Useful is a weight of {_WEIGHT} and a zoom of {_MIN_ZOOM} or more.", table(header, rows)]
 
-    header = f"{MADE} synthetic pairs | own reference is useful | that of another photo | error of the scale, median | above a tenth"
+    header = f"{MADE} synthetic pairs | own reference is useful | that of another photo | error of the zoom, median | above a tenth"
     text.append(table(header, [["turned, zoomed, tilted, recoloured", *made(args.photos, judge)]]))
 
     name, lr = next(iter(lrs.items()))

@@ -14,7 +14,7 @@ from common import results, table
 
 from c2m_blocks import psnr, read_image
 from c2m_blocks.data import folder_pairs
-from c2m_blocks.resample import bicubic_pil
+from c2m_blocks.degradation import Bicubic
 from c2m_blocks.restoration import RefSRNet
 
 COUNT = 12  # pairs, spread over the folder
@@ -27,9 +27,9 @@ def references(ref: torch.Tensor) -> dict[str, list[torch.Tensor]]:
 
 def measure(pair: tuple[Path, Path], net: RefSRNet) -> dict[str, float]:  # PSNR-Y
     hr, ref = map(read_image, pair)
-    hr = hr[..., : hr.shape[2] // 4 * 4, : hr.shape[3] // 4 * 4]
-    lr = bicubic_pil(hr, 0.25)
-    return {name: psnr(net(lr, refs or None).clamp(0, 1), hr, border=4).item() for name, refs in references(ref).items()}
+    hr = hr[..., : hr.shape[2] // net.scale * net.scale, : hr.shape[3] // net.scale * net.scale]
+    lr = Bicubic(net.scale)(hr)
+    return {name: psnr(net(lr, refs or None).clamp(0, 1), hr, border=net.scale).item() for name, refs in references(ref).items()}
 
 
 if __name__ == "__main__":
@@ -40,6 +40,6 @@ if __name__ == "__main__":
     net = RefSRNet.from_pretrained("c2m-tiny").eval()
     measured = [measure(pair, net) for pair in pairs[:: max(1, len(pairs) // COUNT)][:COUNT]]
     rows = [[name, f"{sum(m[name] for m in measured) / len(measured):.2f}"] for name in measured[0]]
-    text = f"{len(measured)} pairs, PSNR on MATLAB luma, border 4.\n\n" + table("references | PSNR-Y, dB", rows)
+    text = f"{len(measured)} pairs, PSNR on MATLAB luma, border {net.scale}.\n\n" + table("references | PSNR-Y, dB", rows)
     results("references.md").write_text(text + "\n")
     print(text)

@@ -3,7 +3,7 @@
     python benchmarks/video_quality.py CLIPS                # video files; the first 9 frames of each, some minutes
     python benchmarks/video_quality.py CLIPS --frames 0     # all frames
 
-The LR frames are PIL bicubic 1/4 on 8 bits; the first frame is never measured. References of three degrees, as in Table 5 of the
+The LR frames are made by PIL's bicubic on 8 bits; the first frame is never measured. References of three degrees, as in Table 5 of the
 paper: the second half of a clip is upscaled with the frame before it, with the clip's first frame, with a frame of another clip, and
 with none.
 """
@@ -17,18 +17,18 @@ import numpy as np
 import torch
 from common import machine, results, table
 
-from c2m_blocks.clip_reading import read_clip
+from c2m_blocks.clip_reading import Clip
+from c2m_blocks.inference import restore
 from c2m_blocks.protocols import EvalProtocol
-from c2m_blocks.video_data import _FILM_FILES
+from c2m_blocks.video_data import find_films
 from c2m_blocks.video_evaluation import measure_clip
 from c2m_blocks.weights import load_network
 
 PROTOCOL = EvalProtocol(bicubic="pil", border=0)
 
 
-def read_frames(file: Path, count: int) -> list[torch.Tensor]:
+def read_frames(clip: Clip, count: int) -> list[torch.Tensor]:
     "The first frames (1, 3, h, w) of a clip; of 0 all."
-    clip = read_clip(file)
     return [(frame * 255).round() / 255 for frame in islice(clip, count or None)]
 
 
@@ -45,6 +45,16 @@ def remembered(flow: torch.nn.Module):
     return find
 
 
+class Streamed:
+    "A network that is given a clip as a whole, and how to search."
+
+    def __init__(self, net: torch.nn.Module, search: str):
+        self.net, self.search = net, search
+
+    def stream(self, frames, refs):
+        return restore(frames, self.net, refs, search=self.search)
+
+
 def main():
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("clips", type=Path, help="folder of video files")
@@ -53,12 +63,10 @@ def main():
     parser.add_argument("--picture", default="c2m-tiny", help="network for pictures (default: %(default)s)")
     parser.add_argument("--search", help="of the network for clips: propagate")
     args = parser.parse_args()
-    films = {file.stem: read_frames(file, args.frames) for file in sorted(args.clips.iterdir()) if file.suffix.lower() in _FILM_FILES}
-    video, picture = load_network(args.video), load_network(args.picture)
-    picture.matcher.search = video.matcher.search = "coarse"  # which loses nothing to speak of
+    films = {clip.path.stem: read_frames(clip, args.frames) for clip in find_films(args.clips, 2)}
+    video, coarse = load_network(args.video), "coarse"  # which loses nothing to speak of
     names, flow = list(films), remembered(video.flow)
-    streamed = lambda frames, refs: video.stream(frames, refs or None, search=args.search)
-    with_ref = type("Streamed", (), dict(stream=staticmethod(streamed)))()
+    with_ref, picture = Streamed(video, args.search or coarse), Streamed(load_network(args.picture), coarse)
     figures = {}
     for i, (name, frames) in enumerate(films.items()):
         later, first = range(1, len(frames)), frames[:1]

@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from .comparison import interval
 from .core import device_of
-from .evaluation import check_all_measured
-from .protocols import EvalSet, EvalProtocol, measure
+from .evaluation import check_all_measured, check_scale
+from .protocols import EvalProtocol, EvalSet, measure
 from .restoration import RefSRNet
 
 # %% ../nbs/85_ablation.ipynb #386d5338
@@ -83,16 +83,18 @@ def _timed(net: Callable, lr: torch.Tensor, ref: torch.Tensor | None) -> tuple[t
 # %% ../nbs/85_ablation.ipynb #34a2ae07
 def ablation(
     steps: dict[str, Callable | str | Path],  # networks, or what `RefSRNet.from_pretrained` takes; from the base on, by name
-    eval_set: EvalSet,  # the pictures, and the protocol by which they are measured
+    eval_set: EvalSet,  # the images, and the protocol by which they are measured
 ) -> list[dict]:  # a row for each step
     """What each step of a ladder adds, and what it costs (section 5.5, Fig. 8; Table 4).
 
     A row holds `step`, mean `psnr` and `ssim`, the `gain` in dB over the step before and its interval from `gain_low` to `gain_high` (see
     `interval`; None for a single picture), `parameters`, `trainable`, and per picture `multiply_adds` and `seconds`. Raises `ValueError` if
-    there is no step, if one can't be loaded, and if pictures can't be measured, after all others are."""
+    there is no step, if one can't be loaded or has another factor, and if images can't be measured, after all others are."""
     if not steps:
         raise ValueError("There is no step to measure: give at least the base.")
     networks = {name: RefSRNet.from_pretrained(step) if isinstance(step, str | Path) else step for name, step in steps.items()}
+    for net in networks.values():
+        check_scale(net, eval_set.protocol)
     rows, errors = {name: [] for name in networks}, {}
     for i in tqdm(range(len(eval_set)), "measuring", leave=False, delay=2, disable=None):
         try:

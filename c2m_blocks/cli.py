@@ -147,12 +147,12 @@ def train_command(args: Namespace) -> None:
 
 # %% ../nbs/90_cli.ipynb #dfc041c3
 def eval_command(args: Namespace) -> None:
-    "`c2m eval`: models on a benchmark, by a protocol."
+    "`c2m eval`: models on an evaluation set, by a protocol, for the factor that they have."
     from c2m_blocks.testsets import CLIP_DATASETS, describe_set, find_entries
     from c2m_blocks.core import write_text
     from c2m_blocks.runs import is_first_process
     from c2m_blocks.comparison import contact_sheet, results_table
-    from c2m_blocks.evaluation import evaluate
+    from c2m_blocks.evaluation import common_scale, evaluate
     from c2m_blocks.protocols import EvalSet, EvalProtocol
     from c2m_blocks.inference import prepare_model
     from c2m_blocks.plotting import save_figure
@@ -163,14 +163,15 @@ def eval_command(args: Namespace) -> None:
     changes = {name: getattr(args, name) for name in names if name in args}
     changes |= dict(perceptual=tuple(args.perceptual)) if "perceptual" in args else {}
     entries, folders = find_entries(args.dataset, args.root, args.part, args.seed), _folders(args.model)
-    protocol, clips = EvalProtocol.preset(args.protocol, args.dataset, **changes), args.dataset in CLIP_DATASETS
+    clips = args.dataset in CLIP_DATASETS
     if args.flow and not clips:
         raise ValueError(f"--flow is for clips, but {args.dataset} holds pictures: leave it away.")
     flow = load_flow(args.flow or "c2m-video-tiny") if clips else None
-    eval_set = ClipEvalSet(entries, protocol, flow) if clips else EvalSet(entries, protocol)
-    name = describe_set(args.dataset, entries, args.seed)
     # whether each can be had is to be known now, not when its turn comes
     networks = {model: model if model == "bicubic" else prepare_model(model) for model in folders}
+    protocol = EvalProtocol.preset(args.protocol, args.dataset, common_scale(networks), **changes)
+    eval_set = ClipEvalSet(entries, protocol, flow) if clips else EvalSet(entries, protocol)
+    name = describe_set(args.dataset, entries, args.seed)
     out = args.output or Path("evaluation") / args.dataset
     if is_first_process():
         print(f"{name}: {eval_set.protocol}", flush=True)
@@ -222,8 +223,8 @@ def refs_command(args: Namespace) -> None:
     say(f"looking for {args.lr} among {len(photos)} photos")
     found = rank_references(lr, photos, matcher, args.top)
     for candidate in found:
-        scale = f"{'of no known size':20}" if isnan(candidate.scale) else f"{candidate.scale:5.2f} times as large"
-        print(f"{candidate.coverage:4.0%} found with score {candidate.score:.2f}, {scale}  {candidate.path}: {candidate.verdict}")
+        zoom = f"{'of no known size':20}" if isnan(candidate.zoom) else f"{candidate.zoom:5.2f} times as large"
+        print(f"{candidate.coverage:4.0%} found with score {candidate.score:.2f}, {zoom}  {candidate.path}: {candidate.verdict}")
     ref, model = ["--ref", found[0].path] if found[0].useful else ["--no-ref"], ["--model", args.model] if args.model != "c2m-tiny" else []
     say(shlex.join(map(str, ["c2m", "upscale", args.lr, *ref, *model])))
 
@@ -276,20 +277,24 @@ def ablation_command(args: Namespace) -> None:
     "`c2m ablation`: what each step of a ladder of networks adds, and what it costs."
     say = Clock()
     from c2m_blocks.ablation import ablation
-    from c2m_blocks.testsets import pairs
     from c2m_blocks.core import check_output
-    from c2m_blocks.protocols import EvalSet, EvalProtocol
+    from c2m_blocks.evaluation import common_scale
+    from c2m_blocks.protocols import EvalProtocol, EvalSet
+    from c2m_blocks.restoration import RefSRNet
     from c2m_blocks.tables import TABLE_FORMATS, as_markdown, write_table
+    from c2m_blocks.testsets import pairs
 
     if args.output:
         check_output(args.output, args.force, TABLE_FORMATS)
     if wrong := [step for step in args.steps if not all(step.partition("="))]:
         raise ValueError(f"{wrong[0]!r} is no step of a ladder: write NAME=WEIGHTS, the base first.")
-    steps, eval_set = dict(step.split("=", 1) for step in args.steps), EvalSet(pairs(args.source), EvalProtocol.preset())
+    steps, entries = dict(step.split("=", 1) for step in args.steps), pairs(args.source)
     if len(steps) < len(args.steps):
         raise ValueError("Two steps have the same name: give each its own.")
+    networks = {name: RefSRNet.from_pretrained(weights) for name, weights in steps.items()}
+    eval_set = EvalSet(entries, EvalProtocol.preset(scale=common_scale(networks)))
     say(f"a ladder of {len(steps)} on {args.source}")
-    rows = ablation(steps, eval_set)
+    rows = ablation(networks, eval_set)
     print(f"\n{as_markdown(rows)}\n\n{eval_set.protocol}\n")
     if args.output:
         write_table(rows, args.output)
@@ -340,7 +345,7 @@ def _add_protocol(parser: ArgumentParser) -> None:
     parser.add_argument("--root", metavar="DIR", type=Path, required=True, help="your copy of it, in the layout it is distributed in")
     parser.add_argument("--part", action="store_true", help="it may be a part of the set, which the table says")
     parser.add_argument("--seed", type=int, default=0, help="of the references of Sun80 and Manga109 (default: %(default)s)")
-    models = 'a bundled name, a folder, a repository of the Hub, or "bicubic"; may be given several times, the first is compared with'
+    models = 'bundled names, folders, repositories of the Hub, or "bicubic", all of one factor; the first is compared with'
     parser.add_argument("--model", metavar="NAME", nargs="+", default=["bicubic", "c2m-tiny"], help=f"{models} (default: bicubic c2m-tiny)")
     parser.add_argument("-o", "--output", metavar="DIR", type=Path, help="for figures and pictures (default: evaluation/DATASET)")
     flow = "optical flow for the warping error of clips: a bundled name, a folder of c2m train flow, or a published spynet_*.pth"
@@ -348,11 +353,11 @@ def _add_protocol(parser: ArgumentParser) -> None:
     whose = "whose (default: of clips their own, else c2-matching), changed by:"
     parser.add_argument("--protocol", choices=PROTOCOLS, default="", help=whose)
     change = lambda name, about, **options: parser.add_argument(name, default=SUPPRESS, help=about, **options)
-    change("--refs", "which references are shown: 1 to 5, best, all, none, or own, the LR picture itself", metavar="WHICH")
+    change("--refs", "which references are shown: 1 to 5, best, all, none, or own, the LR image itself", metavar="WHICH")
     change("--border", "pixels that are not measured", type=int)
     change("--rgb", "measure RGB instead of luma", dest="luma", action="store_false")
     change("--rounded", "to 8 bits before measuring", choices=("no", "rgb", "luma"))
-    change("--bicubic", "makes the LR picture", choices=("pil", "matlab"))
+    change("--bicubic", "makes the LR image", choices=("pil", "matlab"))
     change("--pad", "how the truth gets its size: see the protocols", choices=("no", "edge", "black"))
     change("--multiple", "of which its sides are made multiples", type=int)
     change("--perceptual", "measures besides PSNR and SSIM", nargs="+", choices=PERCEPTUAL)

@@ -58,7 +58,7 @@ def difference(
 
 # %% ../nbs/82_comparison.ipynb #cd089a26
 def results_table(
-    summaries: list[dict],  # of `evaluate`, all of one benchmark and protocol; the first is what others are compared with
+    summaries: list[dict],  # of `evaluate`, all of one evaluation set and protocol; the first is what others are compared with
 ) -> str:  # Markdown
     "The means of several models, the gain over the first with its interval, and the protocol. Raises `ValueError` as `difference` does."
     base, *others = summaries
@@ -78,7 +78,7 @@ def results_table(
 
 # %% ../nbs/82_comparison.ipynb #97c81745
 def contact_sheet(
-    eval_set: EvalSet,  # the pictures, and the protocol by which they are measured
+    eval_set: EvalSet,  # the images, and the protocol by which they are measured
     folder: str | Path,  # of a run of `evaluate` on it
     base: str | Path,  # of the run that it is compared with
     per_kind: int = 3,  # pictures of each kind, fewer if there are not many

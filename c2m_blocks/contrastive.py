@@ -8,6 +8,7 @@ __all__ = ['ReferenceDescriptors', 'ContrastiveMatcher']
 # %% ../nbs/21_contrastive.ipynb #66c8bfa8
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import torch
@@ -141,6 +142,10 @@ class ContrastiveMatcher(nn.Module):
         ref: torch.Tensor,  # (b, 3, H, W) of any size; sides are cropped to multiples of the scale
     ) -> ReferenceDescriptors:
         "Compute all descriptors of a reference that a search needs. To be given in its place if it is searched more than once."
+        return self._described(ref, self.scale if self.refine_radius else self.shifts_per_cell)
+
+    def _described(self, ref: torch.Tensor, n: int) -> ReferenceDescriptors:
+        "The descriptors of cells at n places an axis."
         check_image(ref, "ref")
         s = self.scale
         h, w = (size // s for size in ref.shape[-2:])
@@ -149,7 +154,7 @@ class ContrastiveMatcher(nn.Module):
                 f"The reference is {ref.shape[-1]} x {ref.shape[-2]} pixels, smaller than a patch of "
                 f"{s * self.patch_size}: give a larger reference, or none."
             )
-        n, shifted = s if self.refine_radius else self.shifts_per_cell, None
+        shifted = None
         for y, x in product(range(n), repeat=2):
             described = units(self._padded(self.describe_ref(ref[..., : s * h, : s * w], s // n * x, s // n * y)))
             shifted = described.new_empty(len(ref), n, n, *described.shape[1:]) if shifted is None else shifted
@@ -165,20 +170,21 @@ class ContrastiveMatcher(nn.Module):
         *,
         search: str | None = None,  # "exact", "coarse" or "propagate"; default: the matcher's own, or "propagate" from a start
         start: Matches | None = None,  # make these matches better (those of the frame before) instead of searching everywhere
+        whole_cells: bool = False,  # match whole cells only: neither shifts nor refinement, many times faster
     ) -> Matches:  # on the LR image's grid
         check_image(lr, "lr")
-        refs = [x if isinstance(x, ReferenceDescriptors) else self.describe(x) for x in (ref if isinstance(ref, list) else [ref])]
-        query, n, m = self._padded(self.describe_query(lr, lr_up)), refs[0].shifted.shape[1], self.shifts_per_cell
-        shifted = [
-            rearrange(ref.shifted[:, y, x], "b h w c -> b c h w") for ref in refs for y, x in product(range(0, n, n // m), repeat=2)
-        ]
+        describe = partial(self._described, n=1) if whole_cells else self.describe
+        refs = [x if isinstance(x, ReferenceDescriptors) else describe(x) for x in (ref if isinstance(ref, list) else [ref])]
+        query, m = self._padded(self.describe_query(lr, lr_up)), 1 if whole_cells else self.shifts_per_cell
+        cuts = [range(0, n, n // m) for n in (ref.shifted.shape[1] for ref in refs)]
+        shifted = [rearrange(ref.shifted[:, y, x], "b h w c -> b c h w") for ref, cut in zip(refs, cuts) for y, x in product(cut, repeat=2)]
         search = search or (self.search if start is None else "propagate")
         options = dict(precision=self.precision, compile=self.compile_search) if search == "exact" else {}
-        found = match_patches(query, shifted, self.patch_size, search, None if start is None else self._in_cuts(start), **options)
+        found = match_patches(query, shifted, self.patch_size, search, None if start is None else self._in_cuts(start, m), **options)
         number = torch.zeros_like(found.score, dtype=torch.long) if found.ref_index is None else found.ref_index
         index, cut, score = number // m**2, number % m**2, found.score
         pixel = self.scale * found.position + self.scale // m * torch.stack([cut % m, cut // m], 1)
-        if self.refine_radius and not query.is_meta:
+        if self.refine_radius and not whole_cells and not query.is_meta:
             refined = _refined_as_one_step if torch.compiler.is_dynamo_compiling() else _refined
             pixel, score = refined(units(query), [ref.shifted for ref in refs], pixel, index, self.patch_size, self.refine_radius)
         r, (h, w) = self.patch_size // 2 if self.pad else 0, score.shape[1:]
@@ -191,9 +197,9 @@ class ContrastiveMatcher(nn.Module):
         r = self.patch_size // 2 if self.pad else 0
         return F.pad(descriptors, (r, r, r, r), mode="replicate")
 
-    def _in_cuts(self, start: Matches) -> Matches:
-        "Matches as a search returns them: each in the nearest cut of its reference."
-        r, n = self.patch_size // 2 if self.pad else 0, self.shifts_per_cell
+    def _in_cuts(self, start: Matches, n: int) -> Matches:
+        "Matches as a search returns them: each in the nearest cut of its reference, of n an axis."
+        r = self.patch_size // 2 if self.pad else 0
         step = ((start.position + r) * n).round().long()
         cut = step.remainder(n)
         index = 0 if start.ref_index is None else n**2 * start.ref_index

@@ -75,7 +75,10 @@ _SHORTER = 1024  # pixels of the shorter side of a photo that are kept at most: 
 
 
 @lru_cache(maxsize=160)  # decoding a photo costs more than all that is done with it
-def cached_photo(path: Path) -> np.ndarray:  # (h, w, 3) of 8 bits
+def cached_photo(
+    path: Path,  # PNG, JPEG or WebP
+) -> np.ndarray:  # (h, w, 3) of 8 bits
+    "Read a photo, upright and not larger than is needed. Raises `ValueError` if it can't be read."
     try:
         with Image.open(path) as image:
             image = ImageOps.exif_transpose(image).convert("RGB")
@@ -86,7 +89,10 @@ def cached_photo(path: Path) -> np.ndarray:  # (h, w, 3) of 8 bits
     return np.asarray(image)
 
 
-def to_chw(x: np.ndarray | Image.Image) -> torch.Tensor:  # (3, h, w), float32
+def to_chw(
+    x: np.ndarray | Image.Image,  # (h, w, 3)
+) -> torch.Tensor:  # (3, h, w), float32
+    "Turn an image into a tensor with the colours first; values stay what they are."
     return torch.from_numpy(np.array(x)).permute(2, 0, 1).float()
 
 # %% ../nbs/61_data.ipynb #d0f93558
@@ -310,7 +316,12 @@ def listed_pairs(
     return check_pairs(pairs, source, "write a row with hr and ref for each")
 
 
-def check_pairs(pairs: dict[str, tuple[Path, Path]], source: Path, remedy: str) -> dict[str, tuple[Path, Path]]:
+def check_pairs(
+    pairs: dict[str, tuple[Path, Path]],  # two files, by name
+    source: str | Path,  # where they come from, for the message
+    remedy: str,  # if there are none
+) -> dict[str, tuple[Path, Path]]:
+    "The same pairs. Raises `ValueError` if there are none, or if a file is missing."
     if not pairs:
         raise ValueError(f"{source} holds no pairs: {remedy}.")
     if missing := [f for pair in pairs.values() for f in pair if not f.is_file()]:

@@ -6,8 +6,8 @@
 __all__ = ['Degradation', 'Bicubic', 'degradation_scale']
 
 # %% ../nbs/60_degradation.ipynb #ac8c9e96
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,7 +16,10 @@ from PIL import Image
 from .resample import bicubic
 
 # %% ../nbs/60_degradation.ipynb #c326fdd1
-Degradation = Callable[[torch.Tensor, np.random.Generator], torch.Tensor]  # (..., 3, h, w) to (..., 3, h / s, w / s), RGB in [0, 1], 8 bits
+class Degradation(Protocol):
+    "Make LR images `... 3 (h / s) (w / s)` of HR images `... 3 h w`, RGB in [0, 1]: of one image, or of all frames of a clip at once."
+
+    def __call__(self, hr: torch.Tensor, rng: np.random.Generator, /) -> torch.Tensor: ...
 
 # %% ../nbs/60_degradation.ipynb #580c7cd9
 @dataclass(frozen=True)

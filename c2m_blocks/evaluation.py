@@ -25,7 +25,7 @@ from .tables import write_table
 from .video import BasicVSR
 
 # %% auto #0
-__all__ = ['log', 'evaluate', 'check_all_measured', 'load_model', 'identify_model']
+__all__ = ['log', 'evaluate', 'check_all_measured', 'load_model', 'check_scale', 'common_scale', 'identify_model']
 
 # %% ../nbs/81_evaluation.ipynb #f143f496
 log = logging.getLogger(__name__)
@@ -33,14 +33,14 @@ log = logging.getLogger(__name__)
 # %% ../nbs/81_evaluation.ipynb #9c37aee8
 def evaluate(
     model: RefSRNet | BasicVSR | str | Callable,  # a network, what `load_network` takes, "bicubic", or `model(lr, refs)` with a list
-    eval_set: EvalSet,  # the pictures, and the protocol by which they are measured
+    eval_set: EvalSet,  # the images, and the protocol by which they are measured
     folder: str | Path,  # for the rows, the pictures and the summary
     dataset: str = "",  # its name, for the summary, see `describe_set`
     name: str = "",  # of the model, for the summary; default: as it was given, or its type
 ) -> dict:  # the summary: `mean` by measure, `rows` (name and measures of each picture), `protocol` and more
-    """Measure a model on all pictures of a benchmark.
+    """Measure a model on all images of an evaluation set.
 
-    Raises `ValueError` if pictures can't be measured, after all others are, and if the folder is of another run."""
+    Raises `ValueError` for a network of another factor, for a folder of another run, and, at the end, for images that can't be measured."""
     folder, process = Path(folder), this_process()
     check_perceptual(eval_set.protocol)
     named = name or (str(model) if isinstance(model, str | Path) else getattr(model, "__name__", type(model).__name__))
@@ -111,13 +111,31 @@ class _Upscaler:
 
 
 def load_model(model: RefSRNet | BasicVSR | str | Path | Callable, protocol: EvalProtocol) -> Callable:
-    "What gives a result for an LR picture and a list of references."
+    "What gives a result for an LR image and a list of references. Raises `ValueError` for a network of another factor than the protocol's."
     if model == "bicubic":
         enlarge = dict(pil=bicubic_pil, matlab=bicubic)[protocol.bicubic]
-        bicubic_only = lambda lr, refs: enlarge(lr, 4)
+        bicubic_only = lambda lr, refs: enlarge(lr, protocol.scale)
         bicubic_only.weights = ""
         return bicubic_only
-    return _Upscaler(model) if isinstance(model, RefSRNet | BasicVSR | str | Path) else model
+    model = _Upscaler(model) if isinstance(model, RefSRNet | BasicVSR | str | Path) else model
+    check_scale(getattr(model, "net", model), protocol)
+    return model
+
+
+def check_scale(net: Callable, protocol: EvalProtocol) -> None:
+    "Raise `ValueError` for a network that says it has another factor than the protocol."
+    if (scale := getattr(net, "scale", protocol.scale)) != protocol.scale:
+        what = f"This {type(net).__name__} upscales by {scale}, but the protocol is for x{protocol.scale}"
+        raise ValueError(f"{what}: take EvalProtocol.preset(scale={scale}).")
+
+
+def common_scale(models: dict[str, Callable | str]) -> int:
+    "The factor of models that are compared, by name; 4 if none of them says it. Raises `ValueError` if it is not one."
+    known = {name: model.scale for name, model in models.items() if hasattr(model, "scale")}
+    if len(set(known.values())) > 1:
+        told = ", ".join(f"{name} by {scale}" for name, scale in known.items())
+        raise ValueError(f"Models of several factors can't be compared ({told}): measure those of one factor at a time.")
+    return next(iter(known.values()), 4)
 
 
 def identify_model(model: Callable) -> str:
@@ -127,7 +145,7 @@ def identify_model(model: Callable) -> str:
 
 
 def _rows(folder: Path) -> list[dict]:
-    "The rows that all processes wrote, the last one of each picture, in the order of the benchmark."
+    "The rows that all processes wrote, the last one of each picture, in the order of the evaluation set."
     rows = {}
     for file in sorted(folder.glob("rows-*.jsonl")):
         for line in filter(None, file.read_text(encoding="utf-8").splitlines()):

@@ -5,24 +5,28 @@
 # %% ../nbs/80_protocols.ipynb #78aa3bc6
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from .core import as_json, read_image, write_image
+from .degradation import Bicubic, Degradation, degradation_scale
 from .metrics import psnr, ssim
-from .resample import bicubic, bicubic_pil, rgb_to_y
+from .resample import rgb_to_y
 from .runs import digest_files
 from .testsets import Entry, check_names
 
 # %% auto #0
-__all__ = ['PERCEPTUAL', 'PROTOCOLS', 'EvalProtocol', 'EvalSet', 'sized', 'shrunk', 'check_finite', 'measure', 'as_saved',
+__all__ = ['PERCEPTUAL', 'PROTOCOLS', 'EvalProtocol', 'EvalSet', 'sized', 'check_finite', 'measure', 'as_saved',
            'check_perceptual']
 
 # %% ../nbs/80_protocols.ipynb #d1f12e30
@@ -33,7 +37,7 @@ PERCEPTUAL = ("lpips", "dists")  # measures that need another package and its we
 class EvalProtocol:
     "How LR pictures are made and results measured. Raises `ValueError` for what no protocol can be."
 
-    bicubic: str = "pil"  # makes the LR picture of 8 bits: "pil" or "matlab"
+    bicubic: str = "pil"  # makes the LR image of 8 bits, and enlarges it to be compared with: "pil" or "matlab"
     multiple: int = 4  # of which the sides of the truth are made multiples, pixels
     pad: str = "no"  # "no": cropped to it; "edge": its edges continued; "black": and black added, for truth and reference of one size
     border: int = 4  # pixels on each side that are not measured
@@ -41,14 +45,17 @@ class EvalProtocol:
     rounded: str = "rgb"  # to 8 bits before it is measured: "no", "rgb" (the result) or "luma" (of result and truth)
     refs: str = "1"  # shown: "1" the first of a picture's references, "2" ..., "best" matched of all, "all", "none", "own": the LR picture
     perceptual: tuple[str, ...] = ()  # besides PSNR and SSIM: "lpips", "dists"
+    scale: int = 4  # the factor of super-resolution
+    degradation: str = ""  # the name of one of your own that makes the LR image; `EvalSet` writes it here
 
     def __post_init__(self):
         choices = dict(bicubic=("pil", "matlab"), pad=("no", "edge", "black"), rounded=("no", "rgb", "luma"))
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, but has to be one of {', '.join(known)}.")
-        if self.multiple < 4 or self.multiple % 4:
-            raise ValueError(f"multiple is {self.multiple}, but has to be a multiple of 4, or the LR picture would be no quarter.")
+        if self.multiple < 1 or self.multiple % self.bicubic_degradation.scale:
+            what = f"multiple is {self.multiple}, but has to be a multiple of the factor {self.scale}"
+            raise ValueError(f"{what}: take {self.scale}, or a preset for this factor (EvalProtocol.preset(scale={self.scale})).")
         if self.border < 0:
             raise ValueError(f"border is {self.border}, but can't be negative.")
         if not (self.refs in ("best", "all", "none", "own") or self.refs.isdecimal() and int(self.refs)):
@@ -63,14 +70,22 @@ class EvalProtocol:
         cls,
         name: str = "",  # "c2-matching", "ttsr", "masa", "vid4" or "reds4"; default: of clips their own, else "c2-matching"
         dataset: str = "",  # a name of `DATASETS`; one protocol has another number for some
+        scale: int = 4,  # the factor; border and multiple, which were published for 4, follow it
         **changes,  # of single numbers
     ) -> EvalProtocol:
-        "A published protocol."
+        "A published protocol. Raises `ValueError` for an unknown one."
         name = name or dict(vid4="vid4", reds4="reds4", clips="vid4").get(dataset, "c2-matching")
         if name not in PROTOCOLS:
             raise ValueError(f"There is no protocol {name!r}: choose among {', '.join(PROTOCOLS)}.")
         special = dict(multiple=64) if name == "masa" and dataset in ("urban100", "sun80") else {}
-        return cls(**PROTOCOLS[name] | special | changes)
+        numbers = dict(multiple=4, border=4) | PROTOCOLS[name] | special
+        numbers |= {name: numbers[name] // 4 * scale for name in ("multiple", "border")}
+        return cls(**numbers | dict(scale=scale) | changes)
+
+    @property
+    def bicubic_degradation(self) -> Bicubic:
+        "What makes the LR image, unless it is one of your own."
+        return Bicubic(self.scale, self.bicubic)
 
     def __str__(self) -> str:
         size = {"no": f"cropped to multiples of {self.multiple}", "edge": f"edges continued to multiples of {self.multiple}"}
@@ -78,8 +93,9 @@ class EvalProtocol:
         channels = "luma (BT.601)" if self.luma else "RGB"
         eight = {"no": "not rounded", "rgb": "results rounded to 8 bits", "luma": "luma rounded to 8 bits"}[self.rounded]
         shown = {"all": "all references", "none": "no reference", "best": "the best matched one", "own": "its LR picture as reference"}
-        by = {"pil": "PIL", "matlab": "MATLAB"}[self.bicubic]
-        return f"{size}; LR by {by} bicubic; {shown.get(self.refs, f'reference {self.refs}')}; {channels}, {eight}, border {self.border}"
+        by = self.degradation or {"pil": "PIL bicubic", "matlab": "MATLAB bicubic"}[self.bicubic]
+        factor = f", x{self.scale}" if self.scale != 4 else ""
+        return f"{size}; LR by {by}{factor}; {shown.get(self.refs, f'reference {self.refs}')}; {channels}, {eight}, border {self.border}"
 
 
 PROTOCOLS = {  # where their code has it: ref_cufed_dataset.py and metrics.py; dataset/cufed.py and utils.py; dataset.py and trainer.py
@@ -92,20 +108,22 @@ PROTOCOLS = {  # where their code has it: ref_cufed_dataset.py and metrics.py; d
 
 # %% ../nbs/80_protocols.ipynb #8d5a30d4
 class EvalSet(Dataset):
-    """The pictures of a benchmark. An item is a dict: `lr` (3, h, w), `hr` (3, 4h, 4w), `refs`, a list of (3, H, W), all RGB in [0, 1];
-    `measured`, the (y, x, h, w) in pixels of `hr` that belong to the picture and not to its padding; and `name`.
+    """The images of an evaluation set. An item is a dict: `lr` (3, h, w), `hr` (3, scale h, scale w), `refs`, a list of (3, H, W), all RGB
+    in [0, 1]; `measured`, the (y, x, h, w) in pixels of `hr` that belong to the image and not to its padding; and `name`.
 
-    Raises `ValueError` for a picture that can't be read or lacks its reference."""
+    What your own degradation draws depends on the number of the image alone, and its name and a digest of what it does become part of
+    the protocol. Raises `ValueError` for an image that can't be read or lacks its reference."""
 
     kind = "pictures"  # what its entries are
 
     def __init__(
         self,
-        entries: list[Entry],  # see the room on benchmarks
-        protocol: EvalProtocol = EvalProtocol(),  # how pictures are made, shown and measured
+        entries: list[Entry],  # see `find_entries`
+        protocol: EvalProtocol = EvalProtocol(),  # how images are made, shown and measured
+        degrade: Degradation | None = None,  # makes the LR images; default: bicubic, as the protocol says
     ):
         if not entries:
-            raise ValueError(f"The benchmark is empty: name a folder that holds its {self.kind}.")
+            raise ValueError(f"The evaluation set is empty: name a folder that holds its {self.kind}.")
         check_names(entries, self.kind)
         number = int(protocol.refs) if protocol.refs.isdecimal() else 0
         if lacking := [entry for entry in entries if entry.refs and len(entry.refs) < number]:
@@ -115,7 +133,11 @@ class EvalSet(Dataset):
             protocol = replace(protocol, refs="own")
         if protocol.refs == "none" or protocol.refs != "own" and not any(entry.refs for entry in entries):
             protocol = replace(protocol, refs="none", pad=protocol.pad.replace("black", "no"))  # nothing to be of one size with
-        self.entries, self.protocol = entries, protocol
+        if protocol.degradation and degrade is None:
+            raise ValueError(f"The protocol names the degradation {protocol.degradation}: pass it as degrade, too.")
+        if degrade is not None:
+            protocol = replace(protocol, degradation=_named(degrade, protocol))
+        self.entries, self.protocol, self.degrade = entries, protocol, degrade or protocol.bicubic_degradation
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -125,8 +147,8 @@ class EvalSet(Dataset):
         refs = [read_image(file) for file in self._shown(entry)]
         hr, measured = sized(read_image(entry.hr), protocol)
         if protocol.pad == "black" and refs:
-            hr, *refs = _one_size([hr, *refs])
-        lr = shrunk(hr, protocol)
+            hr, *refs = _one_size([hr, *refs], protocol.scale)
+        lr = self.degrade(hr[0], np.random.default_rng(i))[None]
         if protocol.refs == "own":
             refs = [lr]
         return dict(name=entry.name, lr=lr[0], hr=hr[0], refs=[ref[0] for ref in refs], measured=measured)
@@ -134,10 +156,10 @@ class EvalSet(Dataset):
     def figures(
         self,
         model: Callable,  # `model(lr, refs)`
-        i: int,  # number of the picture
+        i: int,  # number of the image
         pictures: Path,  # folder of the results
     ) -> dict:  # `psnr`, `ssim` ... and `seconds`
-        "What is measured of a picture's result, which is kept as a file."
+        "What is measured of an image's result, which is kept as a file."
         item = self[i]
         lr, refs = item["lr"][None], [ref[None] for ref in item["refs"]]
         start = perf_counter()
@@ -176,18 +198,22 @@ def sized(hr: torch.Tensor, protocol: EvalProtocol) -> tuple[torch.Tensor, tuple
     return hr[..., :h, :w], (0, 0, h, w)
 
 
-def shrunk(hr: torch.Tensor, protocol: EvalProtocol) -> torch.Tensor:
-    "The LR picture of 8 bits."
-    if protocol.bicubic == "pil":
-        return bicubic_pil(hr, 0.25)
-    return bicubic(hr, 0.25).mul(255).round().clamp(0, 255) / 255
+def _named(degrade: Degradation, protocol: EvalProtocol) -> str:
+    "A degradation's name, and a digest of what it does, which changes with it. Raises `ValueError` for another factor."
+    if (scale := degradation_scale(degrade)) != protocol.scale:
+        remedy = f"take EvalProtocol.preset(scale={scale})"
+        raise ValueError(f"The degradation makes images {scale} times smaller, but the protocol is for x{protocol.scale}: {remedy}.")
+    noise = torch.from_numpy(np.random.default_rng(0).random((3, 48, 48), dtype=np.float32))
+    lr = degrade(noise, np.random.default_rng(0)).mul(255).round().clamp(0, 255).byte()
+    name = getattr(degrade, "__name__", re.sub(" at 0x[0-9a-fA-F]+", "", repr(degrade)))  # an address is another one each time
+    return f"{name} ({hashlib.sha256(lr.contiguous().numpy()).hexdigest()[:8]})"
 
 
-def _one_size(pictures: list[torch.Tensor]) -> list[torch.Tensor]:
-    "Pictures cropped to multiples of 4, with black below and at their right so that all are as large as the largest."
-    pictures = [x[..., : x.shape[-2] // 4 * 4, : x.shape[-1] // 4 * 4] for x in pictures]
-    h, w = (max(x.shape[axis] for x in pictures) for axis in (2, 3))
-    return [F.pad(x, (0, w - x.shape[3], 0, h - x.shape[2])) for x in pictures]
+def _one_size(images: list[torch.Tensor], scale: int) -> list[torch.Tensor]:
+    "Images cropped to multiples of the factor, with black below and at their right so that all are as large as the largest."
+    images = [x[..., : x.shape[-2] // scale * scale, : x.shape[-1] // scale * scale] for x in images]
+    h, w = (max(x.shape[axis] for x in images) for axis in (2, 3))
+    return [F.pad(x, (0, w - x.shape[3], 0, h - x.shape[2])) for x in images]
 
 
 def check_finite(figures: dict[str, float]) -> dict[str, float]:

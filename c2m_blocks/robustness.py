@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from .core import device_of
 from .data import SyntheticPairs
+from .degradation import Bicubic, Degradation
 from .geometry import BANDS, controlled_view
 from .metrics import psnr
 from .objectives import matching_error
@@ -40,15 +41,16 @@ class TransformedPairs(SyntheticPairs):
         photos: list[Path],  # files that Pillow can read, not smaller than `size`, see `find_photos`
         kind: str,  # "rotation" or "scale"
         band: str,  # "small", "medium" or "large", see `BANDS`
-        size: int = 160,  # side of hr and ref in pixels, a multiple of 4
+        size: int = 160,  # side of hr and ref in pixels, a multiple of the factor
         seed: int = 0,  # of the crops and degrees
+        degrade: Degradation = Bicubic(),  # makes lr of hr
     ):
         if kind not in BANDS or band not in BANDS[kind]:
             raise ValueError(f"There is no band {band!r} of {kind!r}: take {', '.join(BANDS)}, and of it {', '.join(BANDS['scale'])}.")
-        if size % 4 or size < 64:
-            raise ValueError(f"size is {size}, but has to be a multiple of 4 of at least 64 pixels, or too little is seen in both.")
+        if size < 64:
+            raise ValueError(f"size is {size}, but has to be at least 64 pixels, or too little is seen in both.")
         view = partial(controlled_view, **{kind: BANDS[kind][band]})
-        super().__init__(photos, size, view, altered=False, unrelated=0, seed=seed)
+        super().__init__(photos, size, view, altered=False, unrelated=0, seed=seed, degrade=degrade)
         self.kind = kind
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict:
@@ -61,20 +63,19 @@ class TransformedPairs(SyntheticPairs):
 
 def transformed_pairs(
     photos: list[Path],  # see `find_photos`
-    size: int = 160,  # side of hr and ref in pixels, a multiple of 4
+    size: int = 160,  # side of hr and ref in pixels, a multiple of the factor
     seed: int = 0,  # of the crops and degrees
+    degrade: Degradation = Bicubic(),  # makes lr of hr
 ) -> dict[tuple[str, str], TransformedPairs]:  # by kind and band
     "The six data sets of the transformation-controlled set."
-    return {(kind, band): TransformedPairs(photos, kind, band, size, seed) for kind, bands in BANDS.items() for band in bands}
+    return {(kind, band): TransformedPairs(photos, kind, band, size, seed, degrade) for kind, bands in BANDS.items() for band in bands}
 
 # %% ../nbs/84_robustness.ipynb #7a486f37
-_BORDER = 4  # pixels that PSNR leaves out on each side, as in the paper's tables
-
-
 def _psnr(net: Callable, item: dict, ref: torch.Tensor | None, device: torch.device) -> float:
     "PSNR-Y of one pair, in dB."
     sr = net(item["lr"][None].to(device), None if ref is None else ref[None].to(device))
-    return psnr(sr.clamp(0, 1).cpu(), item["hr"][None], _BORDER).item()
+    border = item["hr"].shape[-1] // item["lr"].shape[-1]  # the factor
+    return psnr(sr.clamp(0, 1).cpu(), item["hr"][None], border).item()
 
 
 def _mean_and_error(values: list[float]) -> tuple[float, float | None]:
@@ -89,6 +90,7 @@ def robustness(
     size: int = 160,  # side of the crops, pixels
     crops: int = 1,  # of each photo
     seed: int = 0,  # of the crops and degrees
+    degrade: Degradation | None = None,  # makes lr of hr; default: bicubic, by the network's factor, 4 of a function that has none
 ) -> list[dict]:  # a row for each kind and band
     """How matching error and PSNR-Y depend on how far the reference is turned or scaled (section 5.7, Fig. 9).
 
@@ -96,7 +98,8 @@ def robustness(
     `psnr` and `psnr_alone` (without a reference) in dB, their difference `gain`, and standard errors over the pairs as `NAME_error`."""
     if crops < 1:
         raise ValueError(f"crops is {crops}, but has to be at least 1 of each photo.")
-    sets, keys = transformed_pairs(photos, size, seed), [(crop, i) for crop in range(crops) for i in range(len(photos))]
+    degrade = degrade or Bicubic(getattr(net, "scale", 4))
+    sets, keys = transformed_pairs(photos, size, seed, degrade), [(crop, i) for crop in range(crops) for i in range(len(photos))]
     matcher, device, alone, rows = getattr(net, "matcher", None), device_of(net), {}, []
     with tqdm(desc="turning and scaling", total=len(sets) * len(keys), leave=False, delay=2, disable=None) as bar:
         for (kind, band), pairs in sets.items():

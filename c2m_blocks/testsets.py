@@ -22,7 +22,7 @@ from .clip_reading import frame_number
 # %% ../nbs/63_testsets.ipynb #58880cd9
 @dataclass(frozen=True)
 class Entry:
-    "A picture of a benchmark and what may be shown with it."
+    "An image of an evaluation set and what may be shown with it."
 
     name: str
     hr: Path  # the truth
@@ -150,7 +150,7 @@ def pairs(
 # %% ../nbs/63_testsets.ipynb #1d9c030a
 @dataclass(frozen=True)
 class ClipEntry:
-    "A clip of a benchmark and what may be shown with it."
+    "A clip of an evaluation set and what may be shown with it."
 
     name: str
     frames: tuple[Path, ...]  # the truth, in order

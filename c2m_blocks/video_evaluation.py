@@ -17,12 +17,13 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from .core import device_of, read_image, write_image
+from .degradation import Degradation
 from .evaluation import identify_model, load_model
 from .flow import flow_warp
 from .matches import cell_grid
 from .metrics import _check_pair
 from .plotting import new_figure
-from .protocols import EvalSet, EvalProtocol, as_saved, check_finite, measure, shrunk, sized
+from .protocols import EvalProtocol, EvalSet, as_saved, check_finite, measure, sized
 from .restoration import RefSRNet
 from .runs import is_first_process
 from .tables import markdown
@@ -108,12 +109,17 @@ def measure_clip(
     flow: Flow | None = None,  # `flow(frame, other)` to (b, 2, h, w), such as `SPyNet`; without it there is no warping error
     measured: Collection[int] | None = None,  # numbers of the frames that are, default: all
     folder: Path | None = None,  # to keep the results as pictures
+    degrade: Degradation | None = None,  # makes the LR frames; default: bicubic, as the protocol says
+    seed: int = 0,  # of what `degrade` draws
 ) -> dict:  # the means `psnr`, `ssim` ..., `warping` and `warping_truth`; `seconds` for all frames; `by_frame`
-    "Upscale a clip and compare it with the truth. Raises `ValueError` for what can't be measured."
+    """Upscale a clip and compare it with the truth. Raises `ValueError` for what can't be measured.
+
+    A degradation of your own is given all frames at once, so that a clip is degraded alike; they have to fit into memory."""
     read = lambda x: read_image(x) if isinstance(x, str | Path) else x
     model, reading, working = load_model(model, protocol), _Watch(), _Watch()
     stream = getattr(model, "stream", lambda lrs, refs: (model(lr, refs) for lr in lrs))
-    results = working.over(stream(reading.over(_small(map(read, frames), protocol)), [read(ref) for ref in refs]))
+    small = _small((sized(frame, protocol)[0] for frame in _of_one_size(map(read, frames))), protocol, degrade, seed)
+    results = working.over(stream(reading.over(small), [read(ref) for ref in refs]))
     bar = tqdm(frames, folder and folder.name, leave=False, delay=2, disable=None if is_first_process() else True)
     rows, before, i = {}, None, -1
     for i, (frame, sr) in enumerate(zip(bar, results)):
@@ -136,15 +142,28 @@ def measure_clip(
     return dict(frames=len(rows), **means, seconds=round(working.seconds - reading.seconds, 3), by_frame=dict(frame=list(rows)) | by_frame)
 
 
-def _small(frames: Iterable[torch.Tensor], protocol: EvalProtocol) -> Iterator[torch.Tensor]:
+def _small(
+    frames: Iterable[torch.Tensor],  # (1, 3, h, w), sized
+    protocol: EvalProtocol,
+    degrade: Degradation | None,
+    seed: int,
+) -> Iterator[torch.Tensor]:
     "The LR frames."
+    if degrade is None:
+        yield from map(protocol.bicubic_degradation, frames)
+    else:
+        yield from degrade(torch.cat(list(frames)), np.random.default_rng(seed)).split(1)
+
+
+def _of_one_size(frames: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+    "The frames. Raises `ValueError` if they are not all of one size."
     first = None
     for i, frame in enumerate(frames):
         first = first or frame.shape
         if frame.shape != first:
             sizes = " and ".join(f"{shape[-1]} x {shape[-2]}" for shape in (first, frame.shape))
             raise ValueError(f"The frames 0 and {i} have {sizes} pixels, but a clip has one size.")
-        yield shrunk(sized(frame, protocol)[0], protocol)
+        yield frame
 
 
 @torch.no_grad()
@@ -165,7 +184,8 @@ def _warping(
 
 # %% ../nbs/83_video_evaluation.ipynb #27ffa606
 class ClipEvalSet(EvalSet):
-    """The clips of a benchmark, for `evaluate`. An item is a dict: `name`; the files `frames` and `refs`; `measured`, numbers of frames.
+    """The clips of an evaluation set, for `evaluate`. An item is a dict: `name`; the files `frames` and `refs`; `measured`, numbers
+    of frames.
 
     Raises `ValueError` for what can't be measured of clips."""
 
@@ -173,15 +193,16 @@ class ClipEvalSet(EvalSet):
 
     def __init__(
         self,
-        entries: list[ClipEntry],  # see the room on benchmarks
+        entries: list[ClipEntry],  # see `find_entries`
         protocol: EvalProtocol = _AS_VID4,  # how frames are made and measured, and which references are shown
         flow: Flow | None = None,  # see `measure_clip`
+        degrade: Degradation | None = None,  # makes the LR frames; default: bicubic, as the protocol says
     ):
         if protocol.refs in ("best", "own"):
             raise ValueError(f"refs is {protocol.refs!r}, which is for pictures: take a number, 'all' or 'none'.")
         if protocol.pad == "black":
             raise ValueError("pad is 'black', which is for a picture and its reference: take 'no', or the protocol vid4.")
-        super().__init__(entries, protocol)
+        super().__init__(entries, protocol, degrade)
         if empty := [entry.name for entry in entries if not entry.measured]:
             raise ValueError(f"All frames of {empty[0]} can be shown, so that none is measured: give a longer clip, or other references.")
         self.flow = flow
@@ -200,7 +221,8 @@ class ClipEvalSet(EvalSet):
         item = self[i]
         folder = pictures / item["name"]
         folder.mkdir(parents=True, exist_ok=True)
-        return measure_clip(model, item["frames"], item["refs"], self.protocol, self.flow, item["measured"], folder)
+        degrade = self.degrade if self.protocol.degradation else None  # bicubic needs but one frame at a time
+        return measure_clip(model, item["frames"], item["refs"], self.protocol, self.flow, item["measured"], folder, degrade, i)
 
     def identity(self) -> dict:
         "All that figures depend on besides the model: what is measured, and how."
@@ -209,7 +231,7 @@ class ClipEvalSet(EvalSet):
 
 # %% ../nbs/83_video_evaluation.ipynb #21828562
 def clips_table(
-    summaries: list[dict],  # of `evaluate`, all of one benchmark
+    summaries: list[dict],  # of `evaluate`, all of one evaluation set
 ) -> str:  # Markdown
     "PSNR and SSIM of each clip and their means, as Table 2 of the paper."
     cell = lambda row: f"{row['psnr']:.2f} / {row['ssim']:.3f}".replace("/ 0.", "/ .")
@@ -221,7 +243,7 @@ _FIGURES = {"psnr": "PSNR, dB", "warping": "warping error"}  # what is drawn, wi
 
 
 def draw_clips(
-    summaries: list[dict],  # of `evaluate`, all of one benchmark
+    summaries: list[dict],  # of `evaluate`, all of one evaluation set
     names: list[str] | None = None,  # in the legend; default: those of the models
 ) -> Figure:
     "Each clip's PSNR, and its warping error if it was measured, against the frame."

@@ -3,17 +3,24 @@
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image, ImageOps
 
-from c2m_blocks.choosing import Candidate, choose_pairs, photo_vector, rank_references, write_candidates, write_set
+from c2m_blocks.choosing import Candidate, _judge, choose_pairs, photo_vector, rank_references, write_candidates, write_set
+from c2m_blocks.contrastive import ContrastiveMatcher
 from c2m_blocks.core import read_image
 from c2m_blocks.data import listed_pairs
+from c2m_blocks.degradation import Bicubic
 from c2m_blocks.pretrained import ASSETS
 from c2m_blocks.resample import bicubic_pil
 from c2m_blocks.weights import load_matcher
 
 INPUT, REF = ASSETS / "demo" / "rock_leaves_input.png", ASSETS / "demo" / "rock_leaves_ref.png"
 OTHERS = sorted((Path(__file__).parent / "data" / "photos").glob("budgie_*.jpg"))
+
+
+def to_image(x):
+    return Image.fromarray((x[0] * 255).round().byte().permute(1, 2, 0).numpy())
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +40,7 @@ def test_a_large_photo_that_its_camera_turned(lr, matcher, tmp_path):
     with Image.open(REF) as image:
         image.resize((1440, 1080)).rotate(90, expand=True).save(turned, exif=exif)
     best, *rest = rank_references(lr, [*OTHERS, turned], matcher)
-    assert best.path == turned and best.useful and 2.7 < best.scale < 3.3
+    assert best.path == turned and best.useful and 2.7 < best.zoom < 3.3
     assert not any(c.useful for c in rest)
 
 
@@ -85,3 +92,31 @@ def test_nothing_is_left_where_nothing_can_be_written(tmp_path):
     with pytest.raises(ValueError, match="no folder"):
         write_candidates({INPUT: [Candidate(REF, 0.8, 0.8, 1.0)]}, tmp_path / "missing" / "pairs.csv")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_a_matcher_of_another_factor(lr, scale):
+    "Its cells are other pixels, and the result is smaller; the zoom is counted against that result all the same."
+    torch.manual_seed(0)
+    matcher = ContrastiveMatcher(shifts_per_cell=scale, refine_radius=1, pad=True, scale=scale)
+    small = Bicubic(scale)(read_image(INPUT))
+    with Image.open(INPUT) as image:
+        larger = image.resize((2 * image.width, 2 * image.height), Image.Resampling.LANCZOS)
+    for photo, zoom in ((Image.open(INPUT), 1), (larger, 2)):
+        found = _judge(to_image(small), scale * small.shape[-1], INPUT, photo.convert("RGB"), max(photo.size), matcher)
+        assert found.useful and found.zoom == pytest.approx(zoom, rel=0.05), found
+
+
+def test_only_whole_cells_are_matched(lr, matcher):
+    "A matcher that has the choice is asked for the fast way; one that has not is called as it is."
+    asked = []
+
+    def watched(lr, ref, **options):
+        asked.append(options)
+        return matcher(lr, ref, **options)
+
+    plain = ContrastiveMatcher(**matcher.config | dict(shifts_per_cell=1, refine_radius=0))
+    plain.load_state_dict(matcher.state_dict())
+    found = [rank_references(lr, [REF], one) for one in (watched, matcher, plain, lambda lr, ref: plain(lr, ref))]
+    assert asked and all(options == dict(whole_cells=True) for options in asked)
+    assert found[0] == found[1] == found[2] == found[3] and (matcher.shifts_per_cell, matcher.refine_radius) == (2, 1)

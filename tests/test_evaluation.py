@@ -5,11 +5,23 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
 
 from c2m_blocks import RefSRNet
+from c2m_blocks.ablation import ablation
+from c2m_blocks.cli import main
+from c2m_blocks.comparison import check_published, contact_sheet, difference, results_table
 from c2m_blocks.core import read_image, write_image
+from c2m_blocks.degradation import Bicubic
+from c2m_blocks.evaluation import evaluate
+from c2m_blocks.metrics import psnr
 from c2m_blocks.pretrained import ASSETS
+from c2m_blocks.protocols import EvalProtocol, EvalSet
+from c2m_blocks.resample import bicubic_pil
+from c2m_blocks.robustness import robustness
+from c2m_blocks.testsets import pairs as find_pairs
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
 
@@ -111,3 +123,103 @@ def test_names_that_a_figure_could_misread(pairs):
         (pairs / f"0_{kind}.png").rename(pairs / f"a$b_{{ $x 100%_{kind}.png")
     done = evaluated(pairs, "--refs", "none")
     assert done.returncode == 0 and (pairs.parent / "out" / "contact.png").exists(), done.stderr
+
+
+# ---- other factors, other degradations
+
+
+@pytest.fixture
+def one_process(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def net(request):
+    torch.manual_seed(0)
+    return RefSRNet.preset("c2m-tiny", scale=request.param).eval()
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+@pytest.mark.parametrize("name", ["c2-matching", "ttsr", "masa"])
+def test_bicubic_of_any_factor_worked_out_once_more(pairs, tmp_path, one_process, scale, name):
+    eval_set = EvalSet(find_pairs(pairs)[:1], EvalProtocol.preset(name, scale=scale, luma=False))
+    found = evaluate("bicubic", eval_set, tmp_path / "out")["rows"][0]["psnr"]
+    hr = read_image(pairs / "0_input.png")  # 80 x 64
+    border = dict(zip(("c2-matching", "ttsr", "masa"), (scale, 0, 0)))[name]
+    if name == "masa":
+        m = 8 * scale
+        up, left = (-64 % m) // 2, (-80 % m) // 2
+        padded = torch.nn.functional.pad(hr, (left, -80 % m - left, up, -64 % m - up), mode="replicate")
+        sr = bicubic_pil(Bicubic(scale)(padded), scale)[..., up : up + 64, left : left + 80]
+    else:
+        hr = hr[..., : 64 // scale * scale, : 80 // scale * scale]
+        sr = bicubic_pil(Bicubic(scale)(hr), scale)
+    assert found == pytest.approx(psnr(sr, hr, border, luma=False).item(), abs=1e-9)
+
+
+def test_a_network_of_another_factor_is_measured(pairs, tmp_path, one_process, net):
+    eval_set = EvalSet(find_pairs(pairs)[:2], EvalProtocol.preset(scale=net.scale))
+    base, own = evaluate("bicubic", eval_set, tmp_path / "base"), evaluate(net, eval_set, tmp_path / "own", name="untrained")
+    table = results_table([base, own])
+    assert f"LR by PIL bicubic, x{net.scale}; reference 1" in table and f"border {net.scale}" in table
+    assert contact_sheet(eval_set, tmp_path / "own", tmp_path / "base").axes
+    (row,) = ablation({"untrained": net}, eval_set)
+    assert row["psnr"] == pytest.approx(own["mean"]["psnr"], abs=1e-3)
+    with pytest.raises(ValueError, match=f"upscales by {net.scale}, but the protocol is for x4"):
+        evaluate(net, EvalSet(eval_set.entries), tmp_path / "wrong")
+    assert not (tmp_path / "wrong").exists()
+    other = evaluate("bicubic", EvalSet(eval_set.entries, EvalProtocol.preset("ttsr", border=net.scale)), tmp_path / "x4")
+    with pytest.raises(ValueError, match="two protocols"):
+        difference(base, other)
+    with pytest.raises(ValueError, match=f"Only bicubic on .*, x{net.scale}"):
+        check_published("set5", base)
+
+
+def test_robustness_of_another_factor(net):
+    photos = [ASSETS / "demo" / "rock_leaves_input.png"]
+    rows = robustness(net, photos, size=96)
+    assert np.isfinite([[row[name] for name in ("psnr", "psnr_alone", "gain", "aee")] for row in rows]).all()
+    with pytest.raises(ValueError, match="multiple of the factor"):
+        robustness(net, photos, size=97)
+
+
+def test_the_command_takes_the_factor_from_the_models(pairs, tmp_path, one_process, net, capsys):
+    command = ["eval", "--dataset", "pairs", "--root", str(pairs), "-o", str(tmp_path / "out"), "--model", "bicubic"]
+    net.save_pretrained(tmp_path / "net")
+    main([*command, str(tmp_path / "net")])
+    assert f"multiples of {net.scale}, truth" in (said := capsys.readouterr().out) and f", x{net.scale};" in said
+    assert (tmp_path / "out" / "contact.png").exists()
+    with pytest.raises(SystemExit, match="2"):
+        main([*command, str(tmp_path / "net"), "c2m-tiny"])
+    said = capsys.readouterr().err
+    assert f"net by {net.scale}, c2m-tiny by 4" in said and said.count("\n") == 1
+    main(["ablation", "--from", str(pairs), "--steps", f"base={tmp_path / 'net'}"])
+    assert f", x{net.scale};" in capsys.readouterr().out
+
+
+def noisy(hr, rng):
+    return (Bicubic()(hr) + torch.from_numpy(rng.normal(0, 0.1, hr[..., ::4, ::4].shape)).float()).clamp(0, 1)
+
+
+def test_a_degradation_of_ones_own_is_part_of_the_run(pairs, tmp_path, one_process):
+    entries = find_pairs(pairs)[:2]
+    clean, first = EvalSet(entries), EvalSet(entries, degrade=noisy)
+    assert torch.equal(first[1]["lr"], first[1]["lr"]) and not torch.equal(first[1]["lr"], clean[1]["lr"])
+    assert torch.equal(first[1]["hr"], clean[1]["hr"])
+    base, worse = evaluate("bicubic", clean, tmp_path / "clean"), evaluate("bicubic", first, tmp_path / "noisy")
+    assert worse["mean"]["psnr"] < base["mean"]["psnr"] - 1 and "; LR by noisy (" in results_table([worse])
+    assert evaluate("bicubic", EvalSet(entries, degrade=noisy), tmp_path / "noisy")["rows"] == worse["rows"], "it goes on"
+    with pytest.raises(ValueError, match="two protocols"):
+        difference(worse, base)
+
+    def changed(hr, rng):
+        return noisy(hr, rng) / 2
+
+    changed.__name__ = "noisy"
+    with pytest.raises(ValueError, match="holds a run with another protocol"):
+        evaluate("bicubic", EvalSet(entries, degrade=changed), tmp_path / "noisy")
+
+
+def test_one_of_several_references_is_of_another_factor_too(pairs, net):
+    item = EvalSet(find_pairs(pairs), EvalProtocol(refs="own", scale=net.scale, multiple=net.scale))[0]
+    assert torch.equal(item["refs"][0], item["lr"]) and item["hr"].shape[1] == net.scale * item["lr"].shape[1]

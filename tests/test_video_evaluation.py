@@ -11,12 +11,14 @@ from PIL import Image
 from c2m_blocks import RefSRNet, read_image, write_image
 from c2m_blocks.cli import main
 from c2m_blocks.comparison import check_published, difference
+from c2m_blocks.degradation import Bicubic
 from c2m_blocks.evaluation import evaluate
 from c2m_blocks.flow import SPyNet
 from c2m_blocks.inference import upscale
 from c2m_blocks.metrics import psnr
 from c2m_blocks.pretrained import ASSETS
-from c2m_blocks.protocols import EvalProtocol, shrunk
+from c2m_blocks.protocols import EvalProtocol
+from c2m_blocks.resample import bicubic
 from c2m_blocks.testsets import find_entries
 from c2m_blocks.video import BasicVSR, RefBasicVSR
 from c2m_blocks.video_evaluation import _AS_VID4, ClipEvalSet, measure_clip, visible_in_both, warping_error
@@ -137,7 +139,7 @@ def test_frame_by_frame_is_what_upscale_gives(tmp_path):
     frames, net = frames_of(tmp_path), RefSRNet.from_pretrained("c2m-tiny")
     before = net.matcher.search
     found = measure_clip(net, frames, frames[:1], measured=range(1, len(frames)))["by_frame"]["psnr"]
-    each = [upscale(shrunk(x, _AS_VID4), frames[0], net).mul(255).round() / 255 for x in frames[1:]]
+    each = [upscale(_AS_VID4.bicubic_degradation(x), frames[0], net).mul(255).round() / 255 for x in frames[1:]]
     assert found == pytest.approx([psnr(sr, x).item() for sr, x in zip(each, frames[1:])], abs=1e-3)
     assert net.matcher.search == before and found[0] > measure_clip(net, frames)["by_frame"]["psnr"][1] + 1, "it was shown"
 
@@ -149,7 +151,7 @@ def test_a_network_for_video_sees_the_whole_clip(tmp_path):
     net.save_pretrained(tmp_path / "net")
     found = measure_clip(tmp_path / "net", frames, frames[:1])["by_frame"]["psnr"]
     with torch.no_grad():
-        whole = net(torch.stack([shrunk(x, _AS_VID4) for x in frames], 1), frames[0])[0].clamp(0, 1).mul(255).round() / 255
+        whole = net(torch.stack([_AS_VID4.bicubic_degradation(x) for x in frames], 1), frames[0])[0].clamp(0, 1).mul(255).round() / 255
     assert found == pytest.approx([psnr(sr[None], x).item() for sr, x in zip(whole, frames)], abs=1e-3)
     assert measure_clip(net, frames)["by_frame"]["psnr"] != found, "without the reference it is another result"
     alone = BasicVSR(SPyNet(2, 4), channels=(8, 8, 8), blocks=(1, 1, 0)).eval()
@@ -271,3 +273,37 @@ def test_presets_are_the_published_ones():
     assert "RGB" in str(EvalProtocol.preset("reds4"))
     made_up = dict(model="bicubic", mean=dict(psnr=23.795, ssim=0.6347), protocol=vars(EvalProtocol.preset("vid4")))
     assert check_published("vid4", made_up) == dict(psnr=(23.795, 23.79), ssim=(0.6347, 0.635))
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_clips_of_another_factor(tmp_path, capsys, scale):
+    torch.manual_seed(0)
+    root = panned(tmp_path, "vid4")
+    RefSRNet.preset("c2m-tiny", scale=scale).save_pretrained(tmp_path / "net")
+    c2m("eval", "--dataset", "vid4", "--root", root, "--part", "--model", "bicubic", tmp_path / "net", "-o", tmp_path / "out")
+    said = capsys.readouterr().out
+    assert f"multiples of {scale}; LR by MATLAB bicubic, x{scale}; reference 1" in said and "border 0" in said
+    entries = find_entries("vid4", root, part=True)
+    files = {entry.name: entry.frames for entry in entries}
+    for row in summary(tmp_path / "out" / "bicubic")["rows"]:
+        frame = read_image(files[row["name"]][1])
+        frame = frame[..., : 48 // scale * scale, : 64 // scale * scale]
+        again = bicubic(Bicubic(scale, "matlab")(frame), scale).clamp(0, 1).mul(255).round() / 255
+        assert row["by_frame"]["psnr"][0] == pytest.approx(psnr(again, frame).item(), abs=1e-9)
+    with pytest.raises(ValueError, match=f"upscales by {scale}, but the protocol is for x4"):
+        measure_clip(tmp_path / "net", files["city"])
+
+
+def test_a_clip_is_degraded_as_a_whole(tmp_path):
+    given = []
+
+    def dark(hr, rng):
+        given.append(hr.shape[:-3])
+        return Bicubic()(hr) * rng.uniform(0.3, 0.9)
+
+    entries = find_entries("vid4", panned(tmp_path, "vid4"), part=True)[:2]
+    eval_set, same = ClipEvalSet(entries, degrade=dark), ClipEvalSet(entries, degrade=dark)
+    assert "LR by dark (" in str(eval_set.protocol) and "dark" in eval_set.identity()["protocol"]["degradation"]
+    rows = evaluate("bicubic", eval_set, tmp_path / "out", "vid4")["rows"]
+    assert given[-2:] == [(4,), (5,)], "all frames of a clip at once"
+    assert rows[0]["psnr"] != rows[1]["psnr"] and rows == evaluate("bicubic", same, tmp_path / "out", "vid4")["rows"]
