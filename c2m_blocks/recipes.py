@@ -216,11 +216,13 @@ class Restore(Recipe):
 
     def _bundled_matcher(self) -> str:
         "The name of the bundled matcher if it fits the network."
-        if self.network not in BUNDLED or self.scale == Recipe.scale:
-            return self.network if self.network in BUNDLED else ""
-        how = f"train one (c2m train student --scale {self.scale}) and name its folder as matcher"
-        log.warning("The bundled matcher is for %d times the size, so that this one stays untrained: %s.", Recipe.scale, how)
-        return ""
+        if self.network not in BUNDLED:
+            return ""
+        if self.scale != Recipe.scale:
+            how = f"train one (c2m train student --scale {self.scale}) and name its folder as matcher"
+            log.warning("The bundled matcher is for %d times the size, so that this one stays untrained: %s.", Recipe.scale, how)
+            return ""
+        return self.network
 
     def objective(self) -> RestorerObjective:
         return RestorerObjective(self.build_net(), self.factors)
