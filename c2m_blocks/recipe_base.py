@@ -53,7 +53,7 @@ class Recipe:
     cosine: bool = False  # it goes to zero along half a cosine
     clip: float = 0.0  # longest gradient; 0: any
     ema: float = 0.999  # memory of the average of the weights, which is what is published
-    precision: str = "float32"  # or mixed: "bfloat16", which pays where the processor multiplies it, or "float16"
+    precision: str = "float32"  # or mixed with "bfloat16", which pays where the processor multiplies it, or with "float16"
     workers: int = 2  # processes that make pairs
     seed: int = 0  # of all chance
     save_every: int = 500  # steps between checkpoints

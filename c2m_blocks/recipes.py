@@ -7,8 +7,10 @@ __all__ = ['log', 'STAGES', 'Teacher', 'Student', 'Restore', 'RestoreGAN']
 
 # %% ../nbs/72_recipes.ipynb #3fe105b6
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import cast
 
@@ -45,13 +47,13 @@ def _check_make(matcher: nn.Module, recipe: Recipe) -> None:
         raise ValueError(f"{which}, and would be trained with the wrong numbers: add {right}.")
 
 
-def _check_scale(net: nn.Module, recipe: Recipe) -> None:
+def _check_scale(net: nn.Module, recipe: Recipe, name: str = "") -> None:
     "Raise `ValueError` for a network that enlarges by another factor than the recipe says."
-    name, own = type(net).__name__, getattr(net, "scale", None)
+    name, own = name or type(net).__name__, getattr(net, "scale", None)
     if own is None:
         raise ValueError(f"{name} does not say how many times it enlarges: give it an attribute scale, such as {recipe.scale}.")
     if own != recipe.scale:
-        raise ValueError(f"{name} enlarges {own} times, but the recipe's scale is {recipe.scale}: make it scale={own}.")
+        raise ValueError(f"{name} enlarges {own} times, but the recipe's scale is {recipe.scale}: give scale={own}, or take another one.")
 
 # %% ../nbs/72_recipes.ipynb #9c178f2b
 @dataclass(frozen=True)
@@ -120,6 +122,8 @@ class Student(Teacher):
     def objective(self) -> MatcherObjective:
         alone = super().objective()
         teacher = load_matcher(self.teacher) if self.teacher else None
+        if teacher is not None:
+            _check_scale(teacher, self, f"The teacher {self.teacher}")
         return MatcherObjective(
             alone.trained, alone.distiller.margin, self.volume, self.sharp, teacher, self.temperature, self.weight
         )
@@ -142,6 +146,16 @@ def _of_one_size(hr: torch.Tensor, ref: torch.Tensor, scale: int) -> list[torch.
     "Both pictures as large as the larger one, black at right and bottom; the sides are multiples of the factor."
     h, w = (-(-max(sizes) // scale) * scale for sizes in zip(hr.shape[-2:], ref.shape[-2:]))
     return [F.pad(x, (0, w - x.shape[-1], 0, h - x.shape[-2])) for x in (hr, ref)]
+
+# %% ../nbs/72_recipes.ipynb #fa0d2142
+def _matcher_of(net: nn.Module) -> Callable | None:
+    "The matcher of a network, if it has one that is called as `matcher(lr, ref)`."
+    matcher = getattr(net, "matcher", None)
+    try:
+        signature(matcher.forward if isinstance(matcher, nn.Module) else matcher).bind("lr", "ref")
+    except (TypeError, ValueError):
+        return None
+    return matcher
 
 # %% ../nbs/72_recipes.ipynb #70562337
 @dataclass(frozen=True)
@@ -204,20 +218,22 @@ class Restore(Recipe):
 
     def _bundled_matcher(self) -> str:
         "The name of the bundled matcher if it fits the network."
-        if self.network not in BUNDLED or self.scale == Recipe.scale:
-            return self.network if self.network in BUNDLED else ""
-        how = f"train one (c2m train student --scale {self.scale}) and name its folder as matcher"
-        log.warning("The bundled matcher is for %d times the size, so that this one stays untrained: %s.", Recipe.scale, how)
-        return ""
+        if self.network not in BUNDLED:
+            return ""
+        if self.scale != Recipe.scale:
+            how = f"train one (c2m train student --scale {self.scale}) and name its folder as matcher"
+            log.warning("The bundled matcher is for %d times the size, so that this one stays untrained: %s.", Recipe.scale, how)
+            return ""
+        return self.network
 
     def objective(self) -> RestorerObjective:
         return RestorerObjective(self.build_net(), self.factors)
 
     def measure(self, trained: nn.Module) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
         "Return PSNR-Y with and without a reference, the error of a matcher if there is one, and images of the first pairs to look at."
-        rows, shrink, matcher = [], Bicubic(self.scale), getattr(trained, "matcher", None)
+        rows, shrink, matcher = [], Bicubic(self.scale), _matcher_of(trained)
         pictures: dict[str, torch.Tensor] = {}
-        options = dict(search="coarse") if all(takes(part, "search") for part in (trained, matcher) if callable(part)) else {}
+        options = dict(search="coarse") if all(takes(part, "search") for part in (trained, matcher) if part is not None) else {}
         for name, files in self.validation.items():
             hr, ref = map(read_image, files)
             h, w = (n // self.scale * self.scale for n in hr.shape[-2:])
@@ -231,7 +247,7 @@ class Restore(Recipe):
             if len(pictures) < 4:
                 pictures[name] = torch.cat([*shown.values(), hr], -1)[0]
         none, with_ref = np.mean(rows, axis=0).tolist()
-        error = dict(aee=matching_error(matcher, self._known_items)["aee"]) if callable(matcher) else {}
+        error = dict(aee=matching_error(matcher, self._known_items)["aee"]) if matcher is not None else {}
         return dict(psnr=with_ref, psnr_without_ref=none) | error, pictures
 
 # %% ../nbs/72_recipes.ipynb #a107d48c

@@ -259,7 +259,7 @@ def _set_up(recipe: Recipe, state: dict | None, accelerator) -> tuple[nn.Module,
     "The objective as it is called, its optimizers, and by name all whose state a checkpoint holds, as it was in one."
     seed_everything(recipe.seed)
     objective = recipe.objective().train().to(memory_format=torch.channels_last)  # a tenth faster on a CPU, more on a GPU
-    if state and not isinstance(recipe.net, str):
+    if state:
         _check_network(objective.trained, state)
     groups = objective.groups(recipe.lr)
     optimizers = {name: torch.optim.Adam([dict(group, highest=group["lr"]) for group in of]) for name, of in groups.items()}
