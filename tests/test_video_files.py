@@ -552,6 +552,6 @@ def test_progress(tmp_path, monkeypatch):
     upscale_video(tmp_path / "in.mp4", out=tmp_path / "silent.mp4", model=Enlarger())
     assert shown.getvalue() == ""
     shown.isatty = lambda: True
-    monkeypatch.setattr("c2m_blocks.video_files.tqdm", partial(sys.modules["tqdm"].tqdm, mininterval=0))
+    monkeypatch.setattr("c2m_blocks.core.tqdm", partial(sys.modules["tqdm"].tqdm, mininterval=0))
     upscale_video(tmp_path / "in.mp4", out=tmp_path / "out.mp4", model=Enlarger(0.8))
     assert "3/4" in shown.getvalue() and "<00:0" in shown.getvalue()
