@@ -1,4 +1,5 @@
 """Every notebook is a test: pytest collects the files of `nbs/` as it collects modules, and nbdev runs them."""
+import builtins
 import io
 import os
 import signal
@@ -26,7 +27,7 @@ class NotebookFile(pytest.File):
 
 class Notebook(pytest.Item):
     def runtest(self):
-        with patch.object(sys, "__stderr__", io.StringIO()) as report, kept_interrupt():
+        with patch.object(sys, "__stderr__", io.StringIO()) as report, unchanged():
             passed, _ = run_notebook(self.path, skip_flags=get_config(self.path).tst_flags.split())
         if not passed:
             raise NotebookFailed(report.getvalue())
@@ -43,10 +44,18 @@ class NotebookFailed(Exception):
 
 
 @contextmanager
-def kept_interrupt():
-    "nbdev answers Ctrl-C by ending the process, which would lose pytest's summary of everything that ran before."
-    handler = signal.getsignal(signal.SIGINT)
+def unchanged():
+    """What a notebook sets must not reach the tests after it.
+
+    nbdev itself answers Ctrl-C by ending the process, which would lose pytest's summary; its shell takes the place of `__main__` and adds
+    to the builtins."""
+    handler, main, folder = signal.getsignal(signal.SIGINT), sys.modules["__main__"], os.getcwd()
+    path, names = [*sys.path], {*vars(builtins)}
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
+        sys.modules["__main__"], sys.path[:] = main, path
+        os.chdir(folder)
+        for name in {*vars(builtins)} - names:
+            delattr(builtins, name)
