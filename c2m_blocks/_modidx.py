@@ -738,7 +738,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'c2m_blocks.recipes.Teacher.objective': ('recipes.html#teacher.objective', 'c2m_blocks/recipes.py'),
                                     'c2m_blocks.recipes.Teacher.quality': ('recipes.html#teacher.quality', 'c2m_blocks/recipes.py'),
                                     'c2m_blocks.recipes.Teacher.save': ('recipes.html#teacher.save', 'c2m_blocks/recipes.py'),
-                                    'c2m_blocks.recipes._check_make': ('recipes.html#_check_make', 'c2m_blocks/recipes.py'),
+                                    'c2m_blocks.recipes._check_architecture': ('recipes.html#_check_architecture', 'c2m_blocks/recipes.py'),
                                     'c2m_blocks.recipes._check_scale': ('recipes.html#_check_scale', 'c2m_blocks/recipes.py'),
                                     'c2m_blocks.recipes._matcher_of': ('recipes.html#_matcher_of', 'c2m_blocks/recipes.py'),
                                     'c2m_blocks.recipes._of_one_size': ('recipes.html#_of_one_size', 'c2m_blocks/recipes.py'),

@@ -13,13 +13,13 @@ import html
 import io
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from PIL import Image, ImageDraw
@@ -83,7 +83,7 @@ def read_upload(
 # %% ../nbs/52_app.ipynb #9302e832
 def upscale_uploads(
     small: str | Path,  # the LR picture
-    photos: list[str | Path],  # references
+    photos: Sequence[str | Path],  # references
     net: RefSRNet,  # in evaluation mode
     folder: Path,  # where `small_x4.png` goes, and beside it `bicubic.png` to compare
     largest: int = _LARGEST,  # pixels of the LR picture
@@ -96,7 +96,7 @@ def upscale_uploads(
     tell(0, "Reading the pictures")
     lr, refs = read_upload(small, largest), [read_upload(photo, net.scale**2 * largest) for photo in photos]
     tell(0.1, "Looking for its places in the photos")
-    matches = find_matches(lr, refs, net)
+    matches = cast(Matches, find_matches(lr, refs, net))  # not None, there are references
     tell(0.5, "Restoring it with what was found")
     sr = upscale(lr, refs, net, max_memory=max_memory, matches=matches)
     tell(0.9, "Writing the result")
@@ -138,8 +138,8 @@ def source_of(
     "The place that was taken for a pixel."
     matches = done.matches
     ref = 0 if matches.ref_index is None else int(matches.ref_index[0, y, x])
-    there = matches.pixels()[0, :, y, x]
-    return Source(ref, *there.tolist(), matches.score[0, y, x].item(), done.coherence[y, x].item())
+    ref_x, ref_y = matches.pixels()[0, :, y, x].tolist()
+    return Source(ref, ref_x, ref_y, matches.score[0, y, x].item(), done.coherence[y, x].item())
 
 
 def best_place(done: Upscaled) -> tuple[int, int]:  # (x, y)
@@ -221,7 +221,7 @@ def explain_source(
         ("reference", done.refs[source.ref], source.x, source.y, scale),
         ("result", done.sr, scale * x + (scale - 1) / 2, scale * y + (scale - 1) / 2, scale),
     )
-    figures = "".join(_close_up(name, picture, *place, _NEAR * scale) for name, picture, *place, scale in near)
+    figures = "".join(_close_up(name, picture, at_x, at_y, _NEAR * scale) for name, picture, at_x, at_y, scale in near)
     return f"""<p>Pixel ({x}, {y}) was found in {several}<b>{html.escape(done.names[source.ref])}</b>, at ({source.x:.0f}, {source.y:.0f}):
 {sure}. <b>Score {source.score:.2f}</b>: how alike the two places are, 1 at most.
 <b>Coherence {source.coherence:.2f}</b>: how many of its neighbours were found beside it, 1 at most.</p>
@@ -401,7 +401,8 @@ def build_page(
                 raise ValueError("There is no small picture: add the one that is to be enlarged.")
             lr, *refs = paths([small, *(photo["image"] for photo in photos or [])])
             done, files = upscale_uploads(lr, refs, net, new_folder(), largest, max_memory, progress)
-        sessions.own(request.session_hash, *files), sessions.keep(request.session_hash, done)
+        sessions.own(request.session_hash, *files)
+        sessions.keep(request.session_hash, done)
         return gr.Column(visible=True), describe(done), tuple(files), files[1], *show(request, done, *best_place(done))
 
     def look(request: gr.Request, clicked: gr.SelectData):

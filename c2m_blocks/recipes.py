@@ -38,7 +38,7 @@ from .restoration import RefSRNet, with_patch_swap
 from .weights import load_matcher, save_matcher
 
 # %% ../nbs/72_recipes.ipynb #ddc272a4
-def _check_make(matcher: nn.Module, recipe: Recipe) -> None:
+def _check_architecture(matcher: nn.Module, recipe: Recipe) -> None:
     "Raise `ValueError` for weights to begin with of another architecture than the recipe's numbers are for."
     small = not isinstance(getattr(matcher, "query_encoder", None), VGGFeatures)
     if small != (recipe.network == recipe.tiny):
@@ -84,7 +84,7 @@ class Teacher(Recipe):
         matcher = self._own_net(ContrastiveMatcher, load_matcher)
         if matcher is None and self.start:
             matcher = load_matcher(self.start)
-            _check_make(matcher, self)
+            _check_architecture(matcher, self)
         elif matcher is None:
             matcher = RefSRNet.preset(self.network, self.pretrained, self.scale).matcher
         _check_scale(matcher, self)
@@ -150,9 +150,9 @@ def _of_one_size(hr: torch.Tensor, ref: torch.Tensor, scale: int) -> list[torch.
 # %% ../nbs/72_recipes.ipynb #fa0d2142
 def _matcher_of(net: nn.Module) -> Callable | None:
     "The matcher of a network, if it has one that is called as `matcher(lr, ref)`."
-    matcher = getattr(net, "matcher", None)
+    matcher = cast(Callable, getattr(net, "matcher", None))
     try:
-        signature(matcher.forward if isinstance(matcher, nn.Module) else matcher).bind("lr", "ref")
+        signature(getattr(matcher, "forward", matcher)).bind("lr", "ref")
     except (TypeError, ValueError):
         return None
     return matcher
@@ -202,7 +202,7 @@ class Restore(Recipe):
             net, matcher = RefSRNet.preset(self.network, self.pretrained, self.scale), matcher or self._bundled_matcher()
         elif net is None:
             net = RefSRNet.from_pretrained(self.start)
-            _check_make(net.matcher, self)
+            _check_architecture(net.matcher, self)
         _check_scale(net, self)
         if self.swap:
             if not isinstance(net, RefSRNet):
