@@ -689,6 +689,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'c2m_blocks/recipe_base.py'),
                                         'c2m_blocks.recipe_base.Recipe.dataset': ( 'recipe_base.html#recipe.dataset',
                                                                                    'c2m_blocks/recipe_base.py'),
+                                        'c2m_blocks.recipe_base.Recipe.degradation': ( 'recipe_base.html#recipe.degradation',
+                                                                                       'c2m_blocks/recipe_base.py'),
                                         'c2m_blocks.recipe_base.Recipe.measure': ( 'recipe_base.html#recipe.measure',
                                                                                    'c2m_blocks/recipe_base.py'),
                                         'c2m_blocks.recipe_base.Recipe.objective': ( 'recipe_base.html#recipe.objective',

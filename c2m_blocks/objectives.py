@@ -17,7 +17,7 @@ from .aggregation import DynamicAggregation
 from .contrastive import ContrastiveMatcher
 from .core import device_of
 from .data import SyntheticPairs
-from .degradation import Bicubic
+from .degradation import Bicubic, Degradation
 from .geometry import correspondences
 from .losses import Discriminator, PerceptualLoss, adversarial_loss, discriminator_loss
 from .matching_losses import CorrelationDistiller, TooFewCorrespondences, TripletMarginLoss, correspondence_loss
@@ -49,10 +49,10 @@ _KNOWN = 32  # pairs that are measured at least: with fewer a single wild error 
 def known_items(
     photos: list[Path],  # see `find_photos`
     size: int,  # side of the crops, pixels
-    scale: int = 4,  # the factor of super-resolution
+    degrade: Degradation = Bicubic(),  # makes the LR images
 ) -> list[dict]:  # of `SyntheticPairs`
     "Return crops of each photo, with views of it as an album has them."
-    pairs = SyntheticPairs(photos, size, altered=False, unrelated=0, seed=1, degrade=Bicubic(scale))
+    pairs = SyntheticPairs(photos, size, altered=False, unrelated=0, seed=1, degrade=degrade)
     return [pairs[epoch, i] for epoch in range(-(-_KNOWN // len(pairs))) for i in range(len(pairs))]
 
 # %% ../nbs/70_objectives.ipynb #8ae3e252

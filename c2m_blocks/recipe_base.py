@@ -20,6 +20,7 @@ from torch import nn
 
 from .core import from_json
 from .data import SeededDataset, folder_pairs, listed_pairs, readable_pairs
+from .degradation import Bicubic, Degradation, degradation_scale
 from .objectives import Objective, known_items
 from .pretrained import BUNDLED, PretrainedNetwork, save_network
 from .runs import digest
@@ -108,6 +109,10 @@ class Recipe:
         "Return what is learnt from."
         raise NotImplementedError
 
+    def degradation(self) -> Degradation:
+        "Return what makes the LR images, to train and to validate: bicubic, unless a recipe of your own says otherwise."
+        return Bicubic(self.scale)
+
     def objective(self) -> Objective:
         "Return what is minimised."
         raise NotImplementedError
@@ -127,7 +132,7 @@ class Recipe:
     @cached_property
     def _known_items(self) -> list[dict]:
         "Items made of the pictures to validate on, see `known_items`."
-        return known_items([file for pair in self.validation.values() for file in pair], self.size, self.scale)
+        return known_items([file for pair in self.validation.values() for file in pair], self.size, self.degradation())
 
     def _own_net(
         self,
@@ -144,7 +149,9 @@ class Recipe:
         return net
 
     def check(self) -> None:
-        "Raise `ValueError` if there is nothing to measure on: it is to be known now, not when it is needed."
+        "Raise `ValueError` for LR images of another factor, or if there is nothing to measure on: it is to be known now, not later."
+        if (made := degradation_scale(self.degradation(), self.size)) != self.scale:
+            raise ValueError(f"The degradation shrinks images {made} times, but the recipe's scale is {self.scale}: give scale={made}.")
         if self.validate:
             self.validation  # noqa: B018
 

@@ -23,7 +23,6 @@ from .choosing import album_pairs
 from .contrastive import ContrastiveMatcher
 from .core import device_of, read_image
 from .data import PhotoPairs, ReferenceDropout, SeededDataset, SyntheticPairs, find_photos, readable_pairs
-from .degradation import Bicubic
 from .features import VGGFeatures
 from .geometry import moved_corners, random_view
 from .losses import PerceptualLoss
@@ -77,8 +76,8 @@ class Teacher(Recipe):
 
     def dataset(self) -> SeededDataset:
         view = partial(moved_corners, shift=self.corners) if self.corners else random_view
-        photos, shrink = find_photos(self.data, self.size), Bicubic(self.scale)
-        return SyntheticPairs(photos, self.size, view, altered=not self.corners, unrelated=0, seed=self.seed, degrade=shrink)
+        photos, degrade = find_photos(self.data, self.size), self.degradation()
+        return SyntheticPairs(photos, self.size, view, altered=not self.corners, unrelated=0, seed=self.seed, degrade=degrade)
 
     def build_net(self) -> ContrastiveMatcher:
         matcher = self._own_net(ContrastiveMatcher, load_matcher)
@@ -190,9 +189,9 @@ class Restore(Recipe):
         made: SeededDataset
         if pairs is None:
             photos = find_photos(self.data, self.size)
-            made = SyntheticPairs(photos, self.size, unrelated=self.unrelated, seed=self.seed, degrade=Bicubic(self.scale))
+            made = SyntheticPairs(photos, self.size, unrelated=self.unrelated, seed=self.seed, degrade=self.degradation())
         else:
-            made = PhotoPairs(readable_pairs(pairs), load_matcher(BUNDLED[0]), self.size, self.seed, Bicubic(self.scale))
+            made = PhotoPairs(readable_pairs(pairs), load_matcher(BUNDLED[0]), self.size, self.seed, self.degradation())
         return ReferenceDropout(made, self.alone, self.seed)
 
     def build_net(self) -> nn.Module:
@@ -231,7 +230,7 @@ class Restore(Recipe):
 
     def measure(self, trained: nn.Module) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
         "Return PSNR-Y with and without a reference, the error of a matcher if there is one, and images of the first pairs to look at."
-        rows, shrink, matcher = [], Bicubic(self.scale), _matcher_of(trained)
+        rows, degrade, matcher = [], self.degradation(), _matcher_of(trained)
         pictures: dict[str, torch.Tensor] = {}
         options = dict(search="coarse") if all(takes(part, "search") for part in (trained, matcher) if part is not None) else {}
         for name, files in self.validation.items():
@@ -239,8 +238,9 @@ class Restore(Recipe):
             h, w = (n // self.scale * self.scale for n in hr.shape[-2:])
             hr = hr[..., :h, :w]
             whole, ref = _of_one_size(hr, ref, self.scale) if getattr(trained, "needs_equal_sizes", False) else (hr, ref)
-            shown = dict(bicubic=bicubic_pil(shrink(hr), self.scale))
-            for column, given in dict(none=[shrink(hr)], ref=[shrink(whole), ref]).items():
+            lr, padded = (degrade(x, np.random.default_rng(0)) for x in (hr, whole))
+            shown = dict(bicubic=bicubic_pil(lr, self.scale))
+            for column, given in dict(none=[lr], ref=[padded, ref]).items():
                 sr = trained(*(x.to(device_of(trained)) for x in given), **options)
                 shown[column] = sr[..., :h, :w].clamp(0, 1).cpu()
             rows.append([psnr(shown[column], hr, border=self.scale).item() for column in ("none", "ref")])

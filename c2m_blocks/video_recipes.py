@@ -18,7 +18,6 @@ from torch.nn import functional as F
 
 from .core import device_of
 from .data import ReferenceDropout, SeededDataset, find_photos
-from .degradation import Bicubic
 from .flow import SPyNet
 from .losses import charbonnier
 from .metrics import aee, psnr
@@ -168,12 +167,12 @@ class Video(Recipe):
             raise ValueError(f"frames is {self.frames}, but a clip to learn from has at least two.")
 
     def dataset(self) -> SeededDataset:
-        clips = folder_clips(self.data, self.frames, self.size, self.unrelated, self.seed, Bicubic(self.scale))
+        clips = folder_clips(self.data, self.frames, self.size, self.unrelated, self.seed, self.degradation())
         return ReferenceDropout(clips, self.alone, self.seed)
 
     @cached_property
     def validation(self) -> SeededDataset:
-        return folder_clips(self.validate, _SHOWN, self.size, unrelated=0, seed=1, degrade=Bicubic(self.scale))
+        return folder_clips(self.validate, _SHOWN, self.size, unrelated=0, seed=1, degrade=self.degradation())
 
     def build_net(self) -> nn.Module:
         net = self._own_net(nn.Module, RefBasicVSR.from_pretrained)
