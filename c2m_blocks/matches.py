@@ -265,10 +265,9 @@ def draw_matches(
     score = axes[2].imshow(matches.score[0].detach().cpu().numpy(), vmin=0, vmax=1, cmap="viridis")
     axes[2].set_axis_off(), axes[2].set_title("score of each match", fontsize=9)
     figure.colorbar(score, ax=axes[2], shrink=0.7)
+    middle, (columns, rows) = lambda n: matches.cell * n + (matches.cell - 1) / 2, matches.pixels()[0]
     for x, y in _best_of_parts(matches.score[0], parts):
-        middle = lambda n: matches.cell * n + (matches.cell - 1) / 2
-        here, (column, row) = (middle(x), middle(y)), matches.pixels()[0, :, y, x].tolist()
-        there = column, row
+        here, there = (middle(x), middle(y)), (columns[y, x].item(), rows[y, x].item())
         colour = score.cmap(score.norm(matches.score[0, y, x].item()))
         line = ConnectionPatch(here, there, "data", "data", axesA=axes[0], axesB=axes[1], color=colour, lw=1.2)
         figure.add_artist(line)
