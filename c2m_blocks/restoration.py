@@ -48,7 +48,7 @@ def as_references(
     what: str,  # takes them: "LR images", "clips"
 ) -> list[torch.Tensor | EncodedReference]:
     "Return references as a list. Raises `ValueError` for what is no image, and unless there is one for each."
-    refs = [] if ref is None else list(ref) if isinstance(ref, Sequence) else [ref]
+    refs = [] if ref is None else list(ref) if isinstance(ref, Sequence) and not isinstance(ref, str) else [ref]
     for x in refs:
         if not isinstance(x, EncodedReference):
             check_image(x, "ref")
