@@ -491,7 +491,9 @@ def main(
     if "run" not in args:
         parser.print_help()
         return
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # what it warns of, our sentence says as well
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.ERROR)  # what it warns of, our sentence says as well
     try:
         args.run(args)
     except (ValueError, OSError, MemoryError, RuntimeError, FloatingPointError) as error:
@@ -508,3 +510,5 @@ def main(
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        hub.setLevel(level)
