@@ -92,6 +92,8 @@ def signature(thing) -> str:
     made_by_init = inspect.isclass(thing) and inspect.isfunction(thing.__init__)
     if inspect.isclass(thing) and issubclass(thing, Exception) and not made_by_init:
         return ""  # an exception is caught, not made
+    if getattr(thing, "_is_protocol", False):
+        return ""  # a protocol is met, not made
     sign = inspect.signature(thing.__init__ if made_by_init else thing)
     sign = sign.replace(parameters=[readable(value) for name, value in sign.parameters.items() if name != "self"])
     returns = not inspect.isclass(thing)  # a dataclass says that its `__init__` returns None
