@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from .core import atomically, write_text
+from .core import atomically, preview, write_text
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -54,7 +54,7 @@ def read_checkpoint(
 def load_weights(module: nn.Module, weights: dict[str, torch.Tensor], source: str) -> None:
     "Load weights. Raises `ValueError` with the names that don't fit."
     own = module.state_dict()
-    wrong = [f"{len(names)} {kind} ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})" for kind, names in (
+    wrong = [f"{len(names)} {kind} ({preview(names)})" for kind, names in (
         ("missing", sorted(own.keys() - weights.keys())),
         ("unexpected", sorted(weights.keys() - own.keys())),
         ("of another shape", sorted(n for n in own.keys() & weights.keys() if own[n].shape != weights[n].shape)),
