@@ -40,7 +40,7 @@ def upscale_command(args: Namespace) -> None:
     from c2m_blocks.inference import upscale_file
 
     say(what)
-    options = dict(tile=args.tile, max_memory=args.max_memory, search=args.search, precision=args.precision)
+    options = dict(tile=args.tile, max_memory=args.max_memory, search=args.search, precision=args.precision, ensemble=args.ensemble)
     out = upscale_file(args.lr, args.ref, args.output, args.model, args.force, **options)
     say(f"written to {out}")
 
@@ -186,7 +186,7 @@ def eval_command(args: Namespace) -> None:
     summaries, errors = [], []
     for model, folder in folders.items():
         try:
-            summaries.append(evaluate(networks[model], eval_set, out / folder, name, model))
+            summaries.append(evaluate(networks[model], eval_set, out / folder, name, model, args.ensemble))
         except ValueError as error:
             errors.append(f"{model}: {error}")
         except KeyboardInterrupt:
@@ -394,6 +394,10 @@ def _parser(wanted: str = "") -> ArgumentParser:
         faster = "of the convolutions; bfloat16 is faster on a GPU and on a CPU that multiplies it, and differs by about 56 dB"
         sub.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help=f"{faster} (default: %(default)s)")
 
+    def takes_ensemble(sub: ArgumentParser) -> None:
+        about = "mean of so many results, of the pictures mirrored and turned together: better, and as many times slower (default: 1)"
+        sub.add_argument("--ensemble", type=int, choices=(1, 4, 8), default=1, help=about)
+
     sub = command("upscale", upscale_command, "Upscale a picture by four.")
     sub.add_argument("lr", metavar="LR", type=Path, help="the picture: PNG, JPEG or WebP")
     takes_references(sub)
@@ -403,6 +407,7 @@ def _parser(wanted: str = "") -> ArgumentParser:
     sub.add_argument("--search", choices=("auto", "exact", "coarse"), default="auto", help=auto)
     sub.add_argument("--max-memory", metavar="AMOUNT", help="restore in tiles so that pictures and features take about this much: 2GB")
     sub.add_argument("--tile", metavar="N", type=int, help="restore in tiles of N x N pixels of LR; the result is the same")
+    takes_ensemble(sub)
     about = "Upscale a clip by four, with its sound and all that belongs to it."
     sub = command("upscale-video", upscale_video_command, about, model="c2m-video-tiny")
     sub.add_argument("clip", metavar="CLIP", type=Path, help="a video file, or a folder of numbered frames")
@@ -473,6 +478,7 @@ def _parser(wanted: str = "") -> ArgumentParser:
     sub.set_defaults(run=eval_command)
     if wanted == "eval":
         _add_protocol(sub)
+        takes_ensemble(sub)
     return parser
 
 # %% ../nbs/90_cli.ipynb #22b29741

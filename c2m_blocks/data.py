@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['log', 'find_photos', 'unreadable_photos', 'cached_photo', 'to_chw', 'recolour', 'occlude', 'SeededDataset',
-           'photo_names', 'ReferenceDropout', 'SyntheticPairs', 'random_window', 'cut_view', 'quarter_turned',
-           'folder_pairs', 'listed_pairs', 'check_pairs', 'readable_pairs', 'PhotoPairs']
+           'photo_names', 'ReferenceDropout', 'degraded', 'SyntheticPairs', 'random_window', 'cut_view',
+           'quarter_turned', 'folder_pairs', 'listed_pairs', 'check_pairs', 'readable_pairs', 'PhotoPairs']
 
 # %% ../nbs/61_data.ipynb #59262a4d
 import csv
@@ -178,6 +178,17 @@ class ReferenceDropout(SeededDataset):
         alone = np.random.default_rng((self.seed, *self.place(key), 1)).random() < self.part
         return dict(self.pairs[key], alone=torch.tensor(alone))
 
+# %% ../nbs/61_data.ipynb #fd35b736
+def degraded(
+    hr: torch.Tensor,  # (..., 3, h, w), a crop or a clip
+    ref: torch.Tensor,  # (3, H, W)
+    rng: np.random.Generator,  # of what the degradations draw
+    degrade: Degradation,  # makes lr of hr
+    degrade_ref: Degradation | None,  # makes a worse file of ref, of the same size; None: it stays as it is
+) -> dict:  # lr, hr and ref
+    "Return what a network is shown of a crop and its reference."
+    return dict(lr=degrade(hr, rng), hr=hr, ref=degrade_ref(ref, rng) if degrade_ref else ref)
+
 # %% ../nbs/61_data.ipynb #00249b39
 class SyntheticPairs(SeededDataset):
     """Training pairs from photos. An item is a dict:
@@ -195,9 +206,10 @@ class SyntheticPairs(SeededDataset):
         unrelated: float = 0.2,  # part of the pairs whose reference is of another photo
         seed: int = 0,  # of all chance
         degrade: Degradation = Bicubic(),  # makes lr of hr
+        degrade_ref: Degradation | None = None,  # makes a worse file of ref, of the same size; default: it stays sharp
     ):
         self.photos, self.size, self.view, self.altered, self.unrelated = sorted(photos), size, view, altered, unrelated
-        self.degrade, self.scale = degrade, degradation_scale(degrade, size)
+        self.degrade, self.scale, self.degrade_ref = degrade, degradation_scale(degrade, size), degrade_ref
         super().__init__(photo_names(self.photos, "pairs"), seed)
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict:
@@ -224,8 +236,7 @@ class SyntheticPairs(SeededDataset):
         hr, ref = map(to_chw, quarter_turned([crop, other_crop], turns, flip))
         both = np.linalg.matrix_power(_rot90(self.size), turns) @ (_mirror(self.size) if flip else np.eye(3))
         pixels = translation(-0.5, -0.5) @ both @ view @ np.linalg.inv(both) @ translation(0.5, 0.5)
-        return dict(
-            lr=self.degrade(hr, rng), hr=hr, ref=ref,
+        return degraded(hr, ref, rng, self.degrade, self.degrade_ref) | dict(
             homography=torch.from_numpy(pixels), related=torch.tensor(related), name=self.names[i],
         )
 
@@ -363,11 +374,12 @@ class PhotoPairs(SeededDataset):
         size: int = 160,  # side of hr and ref in pixels, a multiple of the factor
         seed: int = 0,  # of all chance
         degrade: Degradation = Bicubic(),  # makes lr of hr
+        degrade_ref: Degradation | None = None,  # makes a worse file of ref, of the same size; default: it stays as it is
     ):
         super().__init__(list(pairs), seed)
         self.pairs, self.matcher, self.size = list(pairs.values()), matcher, size
         self._known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        self.degrade, self.scale = degrade, degradation_scale(degrade, size)
+        self.degrade, self.scale, self.degrade_ref = degrade, degradation_scale(degrade, size), degrade_ref
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict:
         (i, rng), size = self.drawn(key), self.size
@@ -376,7 +388,7 @@ class PhotoPairs(SeededDataset):
         top, left = self._there(rng, i, y, x, photo, other)
         crops = photo[y : y + size, x : x + size], other[top : top + size, left : left + size]
         hr, ref = (to_chw(crop) / 255 for crop in quarter_turned(crops, int(rng.integers(0, 4)), int(rng.integers(0, 2))))
-        return dict(lr=self.degrade(hr, rng), hr=hr, ref=ref, name=self.names[i])
+        return degraded(hr, ref, rng, self.degrade, self.degrade_ref) | dict(name=self.names[i])
 
     def _there(self, rng: np.random.Generator, i: int, y: int, x: int, hr: np.ndarray, ref: np.ndarray) -> tuple[int, int]:
         "Upper left corner of the crop of the reference."

@@ -36,6 +36,7 @@ def evaluate(
     folder: str | Path,  # for the rows, the pictures and the summary
     dataset: str = "",  # its name, for the summary, see `describe_set`
     name: str = "",  # of the model, for the summary; default: as it was given, or its type
+    ensemble: int = 1,  # of results that are averaged, by a network for pictures, see `upscale`
 ) -> dict:  # the summary: `mean` by measure, `rows` (name and measures of each picture), `protocol` and more
     """Measure a model on all images of an evaluation set.
 
@@ -43,10 +44,11 @@ def evaluate(
     folder, process = Path(folder), this_process()
     check_perceptual(eval_set.protocol)
     named = name or (str(model) if isinstance(model, str | Path) else getattr(model, "__name__", type(model).__name__))
-    model, needs_none = load_model(model, eval_set.protocol), model == "bicubic"
+    model, needs_none = load_model(model, eval_set.protocol, ensemble), model == "bicubic"
+    named += f", ensemble of {ensemble}" if ensemble > 1 and not needs_none else ""
     if eval_set.protocol.refs == "best" and not needs_none and not hasattr(model, "best"):
         raise ValueError(f"refs is 'best', but {named} has no matcher to choose by: take a number or 'all'.")
-    head = dict(model=named, weights=identify_model(model), dataset=dataset) | eval_set.identity()
+    head = dict(model=named, weights=identify_model(model), ensemble=ensemble, dataset=dataset) | eval_set.identity()
     if process.main:
         claim_folder(folder, head, "choose another folder, or remove it")
         (folder / "pictures").mkdir(exist_ok=True)
@@ -93,11 +95,16 @@ def _row(model: Callable, eval_set: EvalSet, i: int, pictures: Path) -> dict:
 class _Upscaler:
     "A network as it is used on files."
 
-    def __init__(self, net: RefSRNet | BasicVSR | str | Path):
-        self.net = prepare_model(net)
+    def __init__(self, net: RefSRNet | BasicVSR | str | Path, ensemble: int = 1):
+        self.net, self.ensemble = prepare_model(net), ensemble
+        if ensemble > 1 and isinstance(self.net, BasicVSR):
+            kind = type(self.net).__name__
+            raise ValueError(f"ensemble is {ensemble}, but a {kind} upscales clips: take a network for images, or omit it.")
 
     def __call__(self, lr: torch.Tensor, refs: list[torch.Tensor]) -> torch.Tensor:
-        return next(self.stream([lr], refs)) if isinstance(self.net, BasicVSR) else upscale(lr, refs or None, self.net)
+        if isinstance(self.net, BasicVSR):
+            return next(self.stream([lr], refs))
+        return upscale(lr, refs or None, self.net, ensemble=self.ensemble)
 
     def stream(self, frames: Iterable[torch.Tensor], refs: list[torch.Tensor]) -> Iterator[torch.Tensor]:
         "Restore a clip, with the exact search for as long as images have it."
@@ -127,11 +134,16 @@ class _Interpolation:
         return self.enlarge(lr, self.times)
 
 
-def load_model(model: RefSRNet | BasicVSR | str | Path | Callable, protocol: EvalProtocol) -> Callable:
-    "Return what gives a result for an LR image and references. Raises `ValueError` for a network of another factor than the protocol's."
+def load_model(model: RefSRNet | BasicVSR | str | Path | Callable, protocol: EvalProtocol, ensemble: int = 1) -> Callable:
+    """Return what gives a result for an LR image and references.
+
+    Raises `ValueError` for a network of another factor than the protocol's, and for an ensemble of what is no network for images."""
     if model == "bicubic":
-        return _Interpolation(protocol)
-    model = _Upscaler(model) if isinstance(model, RefSRNet | BasicVSR | str | Path) else model
+        return _Interpolation(protocol)  # mirrored images make no difference to it
+    if isinstance(model, RefSRNet | BasicVSR | str | Path):
+        model = _Upscaler(model, ensemble)
+    elif ensemble > 1:
+        raise ValueError(f"ensemble is {ensemble}, but the model is a function: let it do that itself, see `ensembled`, or omit it.")
     check_scale(getattr(model, "net", model), protocol)
     return model
 

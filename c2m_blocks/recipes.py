@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from inspect import signature
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from .objectives import AdversarialObjective, MatcherObjective, RestorerObjectiv
 from .pretrained import BUNDLED
 from .recipe_base import Recipe, _check_parts, _real_pairs
 from .resample import bicubic_pil
-from .restoration import RefSRNet, with_patch_swap
+from .restoration import RefSRNet, deepened, with_patch_swap
 from .weights import load_matcher, save_matcher
 
 # %% ../nbs/72_recipes.ipynb #ddc272a4
@@ -77,7 +77,8 @@ class Teacher(Recipe):
     def dataset(self) -> SeededDataset:
         view = partial(moved_corners, shift=self.corners) if self.corners else random_view
         photos, degrade = find_photos(self.data, self.size), self.degradation()
-        return SyntheticPairs(photos, self.size, view, altered=not self.corners, unrelated=0, seed=self.seed, degrade=degrade)
+        more: dict[str, Any] = dict(seed=self.seed, degrade=degrade, degrade_ref=self.ref_degradation())
+        return SyntheticPairs(photos, self.size, view, altered=not self.corners, unrelated=0, **more)
 
     def build_net(self) -> ContrastiveMatcher:
         matcher = self._own_net(ContrastiveMatcher, load_matcher)
@@ -111,6 +112,7 @@ class Student(Teacher):
 
     The paper: temperature 0.15, weight 15, 75 000 steps, the rate a tenth after 72 500."""
 
+    degrade: str = "clean"  # what the LR pictures come from: "clean" is bicubic as in the paper, "photo" what people have, see `Photo`
     teacher: str = ""  # folder that a teacher's run wrote; empty: learn alone
     temperature: float = 0.15  # tau of eq. 5
     weight: float = 15.0  # alpha of eq. 8
@@ -169,6 +171,8 @@ class Restore(Recipe):
     album: bool = False  # the photos are an album: find the pairs in it by the bundled matcher
     alone: float = 0.0  # part of the pairs that go without a reference
     unrelated: float = 0.0  # part of the pairs made from photos whose reference shows something else
+    degrade: str = "clean"  # what the LR pictures come from: "clean" is bicubic as in the paper, "photo" what people have, see `Photo`
+    blocks: tuple[int, ...] = ()  # deepen the restorer to so many residual blocks, on the LR picture and at each scale; empty: as it is
     factors: tuple[float, ...] = (0.01, 0.1, 1.0)  # of the rate, for the offset convolutions of each scale: at 1/4, 1/2 and full size
     steps: int = 255_000
     batch: int = 9
@@ -187,11 +191,11 @@ class Restore(Recipe):
     def dataset(self) -> SeededDataset:
         pairs = album_pairs(find_photos(self.data, self.size), load_matcher(BUNDLED[0])) if self.album else _real_pairs(self.data)
         made: SeededDataset
+        given: dict[str, Any] = dict(size=self.size, seed=self.seed, degrade=self.degradation(), degrade_ref=self.ref_degradation())
         if pairs is None:
-            photos = find_photos(self.data, self.size)
-            made = SyntheticPairs(photos, self.size, unrelated=self.unrelated, seed=self.seed, degrade=self.degradation())
+            made = SyntheticPairs(find_photos(self.data, self.size), unrelated=self.unrelated, **given)
         else:
-            made = PhotoPairs(readable_pairs(pairs), load_matcher(BUNDLED[0]), self.size, self.seed, self.degradation())
+            made = PhotoPairs(readable_pairs(pairs), load_matcher(BUNDLED[0]), **given)
         return ReferenceDropout(made, self.alone, self.seed)
 
     def build_net(self) -> nn.Module:
@@ -203,10 +207,11 @@ class Restore(Recipe):
             net = RefSRNet.from_pretrained(self.start)
             _check_architecture(net.matcher, self)
         _check_scale(net, self)
-        if self.swap:
-            if not isinstance(net, RefSRNet):
-                raise ValueError(f"swap is for a RefSRNet, but net is a {type(net).__name__}: leave it out.")
-            net = with_patch_swap(net)
+        for name, change in dict(swap=with_patch_swap, blocks=partial(deepened, blocks=self.blocks)).items():
+            if getattr(self, name):
+                if not isinstance(net, RefSRNet):
+                    raise ValueError(f"{name} is for a RefSRNet, but net is a {type(net).__name__}: leave it out.")
+                net = change(net)
         if matcher not in ("", "untrained"):
             _take_over(net, "matcher", load_matcher(matcher), self)
         if fresh and self.network != self.tiny:
@@ -238,7 +243,7 @@ class Restore(Recipe):
             h, w = (n // self.scale * self.scale for n in hr.shape[-2:])
             hr = hr[..., :h, :w]
             whole, ref = _of_one_size(hr, ref, self.scale) if getattr(trained, "needs_equal_sizes", False) else (hr, ref)
-            lr, padded = (degrade(x, np.random.default_rng(0)) for x in (hr, whole))
+            lr, padded = (degrade(x, np.random.default_rng(len(rows))) for x in (hr, whole))
             shown = dict(bicubic=bicubic_pil(lr, self.scale))
             for column, given in dict(none=[lr], ref=[padded, ref]).items():
                 sr = trained(*(x.to(device_of(trained)) for x in given), **options)

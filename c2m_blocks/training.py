@@ -13,8 +13,9 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from shutil import rmtree
@@ -255,6 +256,15 @@ def _batches(recipe: Recipe, pairs: SeededDataset, done: int, accelerator) -> It
         raise ValueError(str(error).strip().rpartition("\nValueError: ")[2]) from error
 
 
+def _optimizer(recipe: Recipe) -> Callable[[list[dict]], torch.optim.Optimizer]:
+    "What makes the optimizer of the network."
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam
+    from timm.optim import Muon  # torch's own takes no convolutions
+
+    return partial(Muon, nesterov=True)
+
+
 def _set_up(recipe: Recipe, state: dict | None, accelerator) -> tuple[nn.Module, dict, dict]:
     "The objective as it is called, its optimizers, and by name all whose state a checkpoint holds, as it was in one."
     seed_everything(recipe.seed)
@@ -262,7 +272,8 @@ def _set_up(recipe: Recipe, state: dict | None, accelerator) -> tuple[nn.Module,
     if state:
         _check_network(objective.trained, state)
     groups = objective.groups(recipe.lr)
-    optimizers = {name: torch.optim.Adam([dict(group, highest=group["lr"]) for group in of]) for name, of in groups.items()}
+    groups = {name: [dict(group, highest=group["lr"]) for group in of] for name, of in groups.items()}
+    optimizers = {name: (_optimizer(recipe) if name == "net" else torch.optim.Adam)(of) for name, of in groups.items()}
     average = AveragedModel(objective.trained, multi_avg_fn=_averaged(recipe.ema))
     parts = dict(objective=objective, average=average) | {f"optimizer {name}": one for name, one in optimizers.items()}
     torch.manual_seed(recipe.seed + 1 + accelerator.process_index)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from .clip_reading import Clip, find_frames, frame_number, read_clip
 from c2m_blocks.data import (
-    SeededDataset, cached_photo, cut_view, find_photos, photo_names, quarter_turned, random_window, recolour, to_chw,
+    SeededDataset, cached_photo, cut_view, degraded, find_photos, photo_names, quarter_turned, random_window, recolour, to_chw,
 )
 from .degradation import Bicubic, Degradation, degradation_scale
 from .flow import flow_warp
@@ -114,9 +114,10 @@ class PhotoClips(SeededDataset):
         unrelated: float = 0.2,  # part of the clips whose reference is of another photo
         seed: int = 0,  # of all chance
         degrade: Degradation = Bicubic(),  # makes the frames of lr of those of hr
+        degrade_ref: Degradation | None = None,  # makes a worse file of ref, of the same size; default: it stays as it is
     ):
         self.photos, self.frames, self.size, self.unrelated = sorted(photos), frames, size, unrelated
-        self.degrade, self.scale = degrade, degradation_scale(degrade, size)
+        self.degrade, self.scale, self.degrade_ref = degrade, degradation_scale(degrade, size), degrade_ref
         super().__init__(photo_names(self.photos, "clips"), seed)
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict:
@@ -134,7 +135,7 @@ class PhotoClips(SeededDataset):
             ref = cut_view(other, np.eye(3), *random_window(rng, other, size), size)
         elif rng.random() < 0.3:
             ref = recolour(rng, cut_view(photo, random_view(rng, size), shrink, centre, size))
-        return _clip_item(rng, frames, ref, self.names[i], self.degrade)
+        return _clip_item(rng, frames, ref, self.degrade, self.degrade_ref) | dict(name=self.names[i])
 
 
 def _passing(rng: np.random.Generator, pictures: list[np.ndarray], thing: np.ndarray) -> list[np.ndarray]:
@@ -151,12 +152,14 @@ def _passing(rng: np.random.Generator, pictures: list[np.ndarray], thing: np.nda
     return seen
 
 
-def _clip_item(rng: np.random.Generator, frames: list[np.ndarray], ref: np.ndarray, name: str, degrade: Degradation) -> dict:
+def _clip_item(
+    rng: np.random.Generator, frames: list[np.ndarray], ref: np.ndarray, degrade: Degradation, degrade_ref: Degradation | None
+) -> dict:
     "Frames (size, size, 3) in [0, 1] and a reference as an item, turned and mirrored, some played backwards."
     frames = frames[:: rng.choice([-1, 1])]
     *turned, shown = map(to_chw, quarter_turned([*frames, ref], int(rng.integers(4)), int(rng.integers(2))))
     hr = torch.stack(turned)
-    return dict(lr=degrade(hr, rng), hr=hr, ref=shown, name=name)
+    return degraded(hr, shown, rng, degrade, degrade_ref)
 
 # %% ../nbs/62_video_data.ipynb #81c0b5ae
 log = logging.getLogger(__name__)
@@ -217,6 +220,7 @@ class FilmClips(SeededDataset):
         unrelated: float = 0.2,  # part of the clips whose reference is of another film
         seed: int = 0,  # of all chance
         degrade: Degradation = Bicubic(),  # makes the frames of lr of those of hr
+        degrade_ref: Degradation | None = None,  # makes a worse file of ref, of the same size; default: it stays as it is
     ):
         if not films:
             raise ValueError("There are no films to make clips of: name a folder that holds video files or folders of numbered frames.")
@@ -225,7 +229,7 @@ class FilmClips(SeededDataset):
             raise ValueError(f"{film.path} has {film.width} x {film.height} pixels, less than a window of {size}: make windows smaller.")
         super().__init__([film.path.name for film in films for _ in range(each)], seed)
         self.films, self.frames, self.size, self.each, self.unrelated = films, frames, size, each, unrelated
-        self.degrade, self.scale = degrade, degradation_scale(degrade, size)
+        self.degrade, self.scale, self.degrade_ref = degrade, degradation_scale(degrade, size), degrade_ref
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict:
         i, rng = self.drawn(key)
@@ -237,7 +241,7 @@ class FilmClips(SeededDataset):
         if rng.random() < self.unrelated and len(self.films) > 1:
             other = self.films[(i // self.each + rng.integers(1, len(self.films))) % len(self.films)]
             ref, = self._windows(rng, film_frames(other, int(rng.integers(other.count)), 1))
-        return _clip_item(rng, frames, ref, self.names[i], self.degrade)
+        return _clip_item(rng, frames, ref, self.degrade, self.degrade_ref) | dict(name=self.names[i])
 
     def _windows(self, rng: np.random.Generator, pictures: list[np.ndarray]) -> list[np.ndarray]:
         "The same window of each."
@@ -268,6 +272,7 @@ def folder_clips(
     unrelated: float = 0.2,  # part of the clips whose reference shows something else
     seed: int = 0,  # of all chance
     degrade: Degradation = Bicubic(),  # makes the frames of lr of those of hr
+    degrade_ref: Degradation | None = None,  # makes a worse file of ref, of the same size; default: it stays as it is
 ) -> SeededDataset:  # of items as `PhotoClips` gives them
     "Return the clips that can be made of a folder's photos and films. Raises `ValueError` if it holds neither."
     if not Path(folder).is_dir():
@@ -279,9 +284,9 @@ def folder_clips(
     except ValueError:  # films alone will do
         photos = []
     if photos:
-        parts.append(PhotoClips(photos, frames, size, unrelated, seed, degrade))
+        parts.append(PhotoClips(photos, frames, size, unrelated, seed, degrade, degrade_ref))
     if films:
-        parts.append(FilmClips(films, frames, size, unrelated=unrelated, seed=seed, degrade=degrade))
+        parts.append(FilmClips(films, frames, size, unrelated=unrelated, seed=seed, degrade=degrade, degrade_ref=degrade_ref))
     if not parts:
         raise ValueError(f"{folder} holds no film of {frames + 1} frames and no photo of {size} x {size} pixels: name another folder.")
     return parts[0] if len(parts) == 1 else _ConcatDataset(parts)

@@ -146,6 +146,7 @@ class Video(Recipe):
     flow_frozen: int = 5_000  # steps in which the flow stays as it is
     alone: float = 0.0  # part of the clips that go without a reference
     unrelated: float = 0.0  # part of the clips whose reference shows something else
+    degrade: str = "clean"  # what the LR frames come from: "clean" is bicubic as in the paper, "photo" what people have, see `Photo`
     size: int = 256
     steps: int = 300_000
     batch: int = 8
@@ -167,7 +168,7 @@ class Video(Recipe):
             raise ValueError(f"frames is {self.frames}, but a clip to learn from has at least two.")
 
     def dataset(self) -> SeededDataset:
-        clips = folder_clips(self.data, self.frames, self.size, self.unrelated, self.seed, self.degradation())
+        clips = folder_clips(self.data, self.frames, self.size, self.unrelated, self.seed, self.degradation(), self.ref_degradation())
         return ReferenceDropout(clips, self.alone, self.seed)
 
     @cached_property
