@@ -92,6 +92,7 @@ class ContrastiveMatcher(nn.Module):
         shifts_per_cell: int = 1,  # at how many places an axis a cell of the reference may start; divides `scale`
         refine_radius: int = 0,  # pixels around a match within which the best one is taken
         pad: bool = False,  # match the border, too (its patches are completed by repeating the edge)
+        smooth: int = 0,  # how often matches become the mean of those around that moved alike, see `Matches.smooth`
         search: str = "exact",  # or "coarse", see `match_patches`; what is done if a call does not say otherwise
         precision: str = "float32",  # or "bfloat16", of the exact search
         compile: bool = False,  # the exact search
@@ -108,12 +109,13 @@ class ContrastiveMatcher(nn.Module):
             raise ValueError(f"The encoder's first map has stride {strides[0]}, but a matcher for x{scale} needs one of stride {scale}.")
         self.query_encoder, self.ref_encoder = encoder, deepcopy(encoder)
         self.patch_size, self.shifts_per_cell, self.refine_radius, self.pad = patch_size, shifts_per_cell, refine_radius, pad
+        self.smooth = smooth
         self.search, self.precision, self.compile_search, self.scale = search, precision, compile, scale
 
     @property
     def config(self) -> dict:
         "Return constructor arguments that rebuild this matcher."
-        names = ("patch_size", "shifts_per_cell", "refine_radius", "pad", "scale")
+        names = ("patch_size", "shifts_per_cell", "refine_radius", "pad", "smooth", "scale")
         return dict(encoder=self.query_encoder) | {name: getattr(self, name) for name in names}
 
     @property
@@ -198,7 +200,8 @@ class ContrastiveMatcher(nn.Module):
         inner = (..., slice(r, h - r), slice(r, w - r))
         ref_size = tuple(max(sizes) for sizes in zip(*(x.size for x in refs)))
         ref_index = index[inner] if len(refs) > 1 else None
-        return Matches(pixel[inner] / self.scale - r, score[inner], ref_size, ref_index, cell=self.scale)
+        matches = Matches(pixel[inner] / self.scale - r, score[inner], ref_size, ref_index, cell=self.scale)
+        return matches if whole_cells else matches.smooth(self.smooth)
 
     def _padded(self, descriptors: torch.Tensor) -> torch.Tensor:
         r = self.patch_size // 2 if self.pad else 0

@@ -6,13 +6,13 @@
 from __future__ import annotations  # matplotlib is imported only when something is drawn
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import signature
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
-from einops import repeat
+from einops import rearrange, repeat
 from torch import nn
 from torch.nn import functional as F
 
@@ -90,29 +90,59 @@ class Matches:
         """Return how far the matches around a place agree: the part of neighbours that moved alike, to one cell, over 5 x 5 places.
 
         A surface that is in both images is matched coherently however it is turned (up to 50 degrees) or scaled; chance is not."""
+        around, alike = self._neighbours()
+        others = around[:, :, 0].isfinite().sum(1) - 1  # inside, without the cell itself
+        agreeing = (alike.sum(1) - 1).float() / others.clamp(min=1).float()
+        return F.avg_pool2d(agreeing[:, None], 5, stride=1, padding=2, count_include_pad=False)[:, 0]
+
+    def _neighbours(self) -> tuple[torch.Tensor, torch.Tensor]:
+        "Displacements (b, 9, 2, h, w) of the 3 x 3 cells around each, infinite outside, and which of them moved alike, to one cell."
         flow = self.flow()
         if self.ref_index is not None:  # to lie in different references is to be far apart
             flow = torch.cat([flow, 2 * self.ref_index[:, None].to(flow)], 1)
         h, w = flow.shape[-2:]
-        around = F.pad(flow, (1, 1, 1, 1), value=torch.inf)
-        shifted = [around[..., i : i + h, j : j + w] for i, j in product(range(3), repeat=2) if (i, j) != (1, 1)]
-        near = torch.stack([(other - flow).abs().amax(1) <= 1 for other in shifted]).float()
-        inside = torch.stack([other[:, 0].isfinite() for other in shifted]).float()
-        agreeing = near.sum(0) / inside.sum(0).clamp(min=1)
-        return F.avg_pool2d(agreeing[:, None], 5, stride=1, padding=2, count_include_pad=False)[:, 0]
+        padded = F.pad(flow, (1, 1, 1, 1), value=torch.inf)
+        around = torch.stack([padded[..., i : i + h, j : j + w] for i, j in product(range(3), repeat=2)], 1)
+        return around[:, :, :2], (around - flow[:, None]).abs().amax(2) <= 1
+
+    def smooth(
+        self,
+        times: int = 2,  # how often
+    ) -> Matches:
+        """Return matches that moved as the mean of those of the 3 x 3 cells around that moved alike, to one cell.
+
+        A search finds whole pixels. A surface moves smoothly, so that its cells together tell the fractions. What moves otherwise is
+        not mixed."""
+        matches = self
+        for _ in range(times):
+            around, alike = matches._neighbours()
+            kept = around.masked_fill(~alike[:, :, None], 0)  # not multiplied, because what lies outside is infinite
+            matches = replace(matches, position=kept.sum(1) / alike.sum(1, keepdim=True) + matches.places())
+        return matches
 
     def upscale(
         self,
         scale: int,  # how many times finer
     ) -> Matches:
-        "Return the same matches on a grid that is `scale` times finer, where displacements are `scale` times longer."
+        """Return the same matches on a grid that is `scale` times finer, where displacements are `scale` times longer.
+
+        Between cells that moved alike, to one cell, they are interpolated: what is turned or scaled is followed within a cell, too."""
         fine = lambda x: repeat(x, "... h w -> ... (h i) (w j)", i=scale, j=scale)
-        h, w = self.position.shape[-2:]
-        within = cell_grid(h * scale, w * scale, self.position) % scale  # a place of a cell is matched with its like
-        index = None if self.ref_index is None else fine(self.ref_index)
         larger = lambda size: (scale * size[0], scale * size[1])
-        position, part_of = fine(self.position) * scale + within, self.part_of and larger(self.part_of)
-        return Matches(position, fine(self.score), larger(self.ref_size), index, larger(self.origin), part_of, self.cell / scale)
+        index = None if self.ref_index is None else fine(self.ref_index)
+        origin, part_of = larger(self.origin), self.part_of and larger(self.part_of)
+        finer = Matches(fine(self.position), fine(self.score), larger(self.ref_size), index, origin, part_of, self.cell / scale)
+        return replace(finer, position=scale * self._flow_between(scale) + finer.places())
+
+    def _flow_between(self, scale: int) -> torch.Tensor:  # (b, 2, scale h, scale w), in cells of this grid
+        "The displacements at places within the cells: bilinear, of those of the cells around that moved alike."
+        around, alike = self._neighbours()
+        off = (torch.arange(scale, device=around.device, dtype=around.dtype) + 0.5) / scale - 0.5  # from the middle of the cell
+        along = torch.stack([(-off).clamp(min=0), 1 - off.abs(), off.clamp(min=0)])  # shares of the cell before, itself, the one after
+        shares = torch.einsum("ay,bx->abyx", along, along).flatten(0, 1)
+        total = torch.einsum("nyx,bnchw->bchywx", shares, around.masked_fill(~alike[:, :, None], 0))
+        weight = torch.einsum("nyx,bnhw->bhywx", shares, alike.to(around.dtype))
+        return rearrange(total / weight[:, None], "b c h y w x -> b c (h y) (w x)")
 
     def crop(
         self,

@@ -207,7 +207,8 @@ class Restore(Recipe):
             net = RefSRNet.from_pretrained(self.start)
             _check_architecture(net.matcher, self)
         _check_scale(net, self)
-        for name, change in dict(swap=with_patch_swap, blocks=partial(deepened, blocks=self.blocks)).items():
+        changes: dict[str, Callable[[RefSRNet], RefSRNet]] = dict(swap=with_patch_swap, blocks=partial(deepened, blocks=self.blocks))
+        for name, change in changes.items():
             if getattr(self, name):
                 if not isinstance(net, RefSRNet):
                     raise ValueError(f"{name} is for a RefSRNet, but net is a {type(net).__name__}: leave it out.")
@@ -235,7 +236,8 @@ class Restore(Recipe):
 
     def measure(self, trained: nn.Module) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
         "Return PSNR-Y with and without a reference, the error of a matcher if there is one, and images of the first pairs to look at."
-        rows, degrade, matcher = [], self.degradation(), _matcher_of(trained)
+        rows: list[list[float]] = []
+        degrade, matcher = self.degradation(), _matcher_of(trained)
         pictures: dict[str, torch.Tensor] = {}
         options = dict(search="coarse") if all(takes(part, "search") for part in (trained, matcher) if part is not None) else {}
         for name, files in self.validation.items():

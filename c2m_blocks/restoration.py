@@ -301,7 +301,7 @@ def _tiny(cls, pretrained: bool, scale: int) -> RefSRNet:
     channels, strides = (64, 32, 16)[: len(scales)], tuple(scale // s for s in scales)
     shifts = 2 if scale % 2 == 0 else scale
     return cls(
-        ContrastiveMatcher(DescriptorEncoder(scale=scale), shifts_per_cell=shifts, refine_radius=1, pad=True, scale=scale),
+        ContrastiveMatcher(DescriptorEncoder(scale=scale), shifts_per_cell=shifts, refine_radius=1, pad=True, smooth=2, scale=scale),
         TextureEncoder(channels, strides),
         [DynamicAggregation(c, c, groups=4, kernel_size=k) for c, k in zip(channels, (3, 1, 1))],
         channels,
@@ -332,6 +332,6 @@ def deepened(
     deep = type(net)(**net.config | dict(blocks=tuple(blocks)))
     for part in deep.modules():
         if isinstance(part, ResidualBlock):
-            nn.init.zeros_(part.conv2.weight), nn.init.zeros_(part.conv2.bias)
+            nn.init.zeros_(part.conv2.weight), nn.init.zeros_(part.conv2.get_parameter("bias"))
     deep.load_state_dict(net.state_dict(), strict=False)
     return deep
