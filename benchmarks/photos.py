@@ -1,9 +1,10 @@
 """What the bundled network makes of LR pictures as people have them, against bicubic interpolation, and what that costs the matching.
 
-    python benchmarks/photos.py PAIRS [--model NAME] [--label TEXT]   # a folder with NAME_input.png and NAME_ref.png
+    python benchmarks/photos.py PAIRS [--model NAME] [--label TEXT] [--before NAME]   # a folder with NAME_input.png and NAME_ref.png
 
 Each pair is shrunk in eleven ways, and restored without a reference, with its own and with that of another pair. The figures go to
-benchmarks/results/photos.json under the label, and all that are there into the table beside it: so editions are compared.
+benchmarks/results/photos.json under the label, and all that are there into the table beside it, so that editions are compared. It can be
+cut off and called again. With the network of another edition (--before) it draws what became of the worst rows.
 """
 
 import json
@@ -13,16 +14,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from common import results, table
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 from torch.nn import functional as F
 
 from c2m_blocks import RefSRNet
-from c2m_blocks.core import progress, read_image
+from c2m_blocks.core import progress, read_image, write_text
 from c2m_blocks.data import folder_pairs
 from c2m_blocks.degradation import Bicubic, Blur, Compress, Degradation, Noise, Shrink, Steps
 from c2m_blocks.inference import find_matches, upscale
 from c2m_blocks.objectives import known_items, matching_error
+from c2m_blocks.plotting import save_figure
 from c2m_blocks.protocols import EvalProtocol, measure, sized
 from c2m_blocks.resample import bicubic_pil
+from c2m_blocks.runs import fingerprint
 
 CLEAN = "clean"  # what the shares are shares of
 ROWS: dict[str, tuple[Degradation, float]] = {  # how LR pictures are made, and the share of the clean gain that is asked for
@@ -39,7 +44,8 @@ ROWS: dict[str, tuple[Degradation, float]] = {  # how LR pictures are made, and 
     "box, noise 3, JPEG 90": (Steps((Shrink(kernel="box"), Noise(3), Compress(90))), 0.65),
 }
 APART = 7  # pairs further on in the list lies the reference that shows something else
-LESS = 0.05  # dB below bicubic that one pair may be
+WORST = ("bicubic, not antialiased", "nearest", "JPEG 75", "noise 8")  # that are drawn
+PIECE, PAIR = 160, "rock_leaves"  # HR pixels of which pair
 
 
 def half_a_pixel_on(hr: torch.Tensor) -> torch.Tensor:
@@ -60,9 +66,9 @@ def measured(net: RefSRNet, folder: Path, name: str) -> dict:
         lr = degrade(hr, np.random.default_rng(i))
         truth = half_a_pixel_on(hr) if name == "nearest" else hr
         other = refs[(i + APART) % len(refs)]
-        made = dict(bicubic=bicubic_pil(lr, 4), none=upscale(lr, None, net))
-        made |= {of: upscale(lr, ref, net, search="coarse") for of, ref in dict(own=refs[i], another=other).items()}
         matches = find_matches(lr, refs[i], net, search="coarse")
+        made = dict(bicubic=bicubic_pil(lr, 4), none=upscale(lr, None, net), own=upscale(lr, refs[i], net, matches=matches))
+        made["another"] = upscale(lr, other, net, search="coarse")
         row = {of: measure(sr, truth, protocol)["psnr"] for of, sr in made.items()}
         figures.append(row | dict(coherence=matches.coherence().mean().item()))
     files = [file for pair in pairs.values() for file in pair]
@@ -80,14 +86,34 @@ def line(name: str, figures: dict, clean_gain: float) -> list[str]:
     return [name, *cells]
 
 
+def draw(net: RefSRNet, before: RefSRNet, folder: Path, name: str) -> Figure:
+    "What became of the worst rows: a piece of one pair, by bicubic interpolation and by both networks with the pair's own reference."
+    hr_file, ref_file = folder_pairs(folder)[name]
+    (hr, _), ref = sized(read_image(hr_file), EvalProtocol()), read_image(ref_file)
+    top, left = (n // 2 - PIECE // 2 for n in hr.shape[-2:])
+    figure, axes = plt.subplots(len(WORST), 4, figsize=(11, 2.9 * len(WORST)), layout="constrained", dpi=80, squeeze=False)
+    for of, row in zip(WORST, axes):
+        lr = ROWS[of][0](hr, np.random.default_rng(0))
+        results = {title: upscale(lr, ref, one, search="coarse") for title, one in {"fourth edition": before, "now": net}.items()}
+        shown = {f"{of}: bicubic": bicubic_pil(lr, 4)} | results | dict(truth=hr)
+        for axis, (title, x) in zip(row, shown.items()):
+            axis.imshow(x[0, :, top : top + PIECE, left : left + PIECE].permute(1, 2, 0)), axis.set_axis_off()
+            quality = "" if title == "truth" else f", {measure(x, hr, EvalProtocol())['psnr']:.2f} dB"
+            axis.set_title(f"{title}{quality}", fontsize=10)
+    return figure
+
+
 def main(model: str, folder: Path, label: str) -> str:
     "Measure a model, and draw the table of all that was measured."
     file, net = results("photos.json"), RefSRNet.from_pretrained(model)
     known = json.loads(file.read_text()) if file.exists() else {}
-    known.setdefault(label, {})
+    rows = known.setdefault(label, dict(weights=fingerprint(net)))
+    if rows["weights"] != fingerprint(net):
+        rows = known[label] = dict(weights=fingerprint(net))
     for name in ROWS:
-        known[label][name] = measured(net, folder, name)
-        file.write_text(json.dumps(known, indent=1) + "\n")
+        if name not in rows:
+            rows[name] = measured(net, folder, name)
+            write_text(file, json.dumps(known, indent=1) + "\n")
     base = next(iter(known.values()))[CLEAN]  # shares are of what the first edition in the table gained
     gain = np.mean(np.array(base["own"]) - np.array(base["bicubic"]))
     head = "LR picture | bicubic | none | own | gain | share | asked | worst pair | another's | within 1 px | coherence"
@@ -100,7 +126,11 @@ if __name__ == "__main__":
     parser.add_argument("pairs", type=Path)
     parser.add_argument("--model", default="c2m-tiny")
     parser.add_argument("--label", default="now")
+    parser.add_argument("--before", help="network of another edition, to draw what became of the worst rows")
     args = parser.parse_args()
     text = main(args.model, args.pairs, args.label)
     results("photos.md").write_text(text)
+    if args.before:
+        networks = (RefSRNet.from_pretrained(name) for name in (args.model, args.before))
+        save_figure(draw(*networks, args.pairs, PAIR), results("photos.png"))
     print(text)

@@ -25,8 +25,9 @@ import torch
 from PIL import Image, ImageDraw
 
 from .core import is_out_of_memory, read_image, write_image
-from .inference import as_bytes, default_output, find_matches, upscale
+from .inference import as_bytes, default_output, find_matches, upscale, views_for
 from .matches import Matches
+from .poses import in_photos
 from .pretrained import ASSETS, BUNDLED
 from .resample import bicubic_pil
 from .restoration import RefSRNet
@@ -96,15 +97,19 @@ def upscale_uploads(
     tell(0, "Reading the pictures")
     lr, refs = read_upload(small, largest), [read_upload(photo, net.scale**2 * largest) for photo in photos]
     tell(0.1, "Looking for its places in the photos")
-    matches = cast(Matches, find_matches(lr, refs, net))  # not None, there are references
+    views, names = views_for(net, lr, refs), [Path(photo).name for photo in photos]
+    if turned := [f"{name} ({view.pose})" for name, view in zip(names, views) if not view.pose.upright]:
+        tell(0.2, f"Looking for its places in {', '.join(turned)}")
+    shown = [view.image for view in views]
+    matches = cast(Matches, find_matches(lr, shown, net, poses="upright"))  # not None, there are references
     tell(0.5, "Restoring it with what was found")
-    sr = upscale(lr, refs, net, max_memory=max_memory, matches=matches)
+    sr = upscale(lr, shown, net, max_memory=max_memory, matches=matches)
     tell(0.9, "Writing the result")
     files = [folder / "bicubic.png", folder / default_output(small, net.scale).name]
     for x, file in zip((bicubic_pil(lr, net.scale), sr), files):
         write_image(x, file)
-    names = [Path(photo).name for photo in photos]
-    return Upscaled(_picture(lr), [*map(_picture, refs)], names, _picture(sr), matches, matches.coherence()[0]), files
+    there = in_photos(matches, views, refs)
+    return Upscaled(_picture(lr), [*map(_picture, refs)], names, _picture(sr), there, matches.coherence()[0]), files
 
 # %% ../nbs/52_app.ipynb #6dfe3b82
 def example_pair(

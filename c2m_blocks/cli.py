@@ -40,8 +40,9 @@ def upscale_command(args: Namespace) -> None:
     from c2m_blocks.inference import upscale_file
 
     say(what)
-    options = dict(tile=args.tile, max_memory=args.max_memory, search=args.search, precision=args.precision, ensemble=args.ensemble)
-    out = upscale_file(args.lr, args.ref, args.output, args.model, args.force, **options)
+    options = dict(tile=args.tile, max_memory=args.max_memory, search=args.search, precision=args.precision)
+    options |= dict(ensemble=args.ensemble, poses=args.poses)
+    out = upscale_file(args.lr, args.ref, args.output, args.model, args.force, say, **options)
     say(f"written to {out}")
 
 
@@ -408,6 +409,8 @@ def _parser(wanted: str = "") -> ArgumentParser:
     sub.add_argument("--max-memory", metavar="AMOUNT", help="restore in tiles so that pictures and features take about this much: 2GB")
     sub.add_argument("--tile", metavar="N", type=int, help="restore in tiles of N x N pixels of LR; the result is the same")
     takes_ensemble(sub)
+    about = "turn references upright that are turned, mirrored or of another size, or take them as they are (default: auto)"
+    sub.add_argument("--poses", choices=("auto", "upright"), default="auto", help=about)
     about = "Upscale a clip by four, with its sound and all that belongs to it."
     sub = command("upscale-video", upscale_video_command, about, model="c2m-video-tiny")
     sub.add_argument("clip", metavar="CLIP", type=Path, help="a video file, or a folder of numbered frames")

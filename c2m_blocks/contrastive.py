@@ -93,6 +93,7 @@ class ContrastiveMatcher(nn.Module):
         refine_radius: int = 0,  # pixels around a match within which the best one is taken
         pad: bool = False,  # match the border, too (its patches are completed by repeating the edge)
         smooth: int = 0,  # how often matches become the mean of those around that moved alike, see `Matches.smooth`
+        poses: bool = False,  # its descriptors tell how a reference is turned, so that `find_pose` may be asked
         search: str = "exact",  # or "coarse", see `match_patches`; what is done if a call does not say otherwise
         precision: str = "float32",  # or "bfloat16", of the exact search
         compile: bool = False,  # the exact search
@@ -109,13 +110,13 @@ class ContrastiveMatcher(nn.Module):
             raise ValueError(f"The encoder's first map has stride {strides[0]}, but a matcher for x{scale} needs one of stride {scale}.")
         self.query_encoder, self.ref_encoder = encoder, deepcopy(encoder)
         self.patch_size, self.shifts_per_cell, self.refine_radius, self.pad = patch_size, shifts_per_cell, refine_radius, pad
-        self.smooth = smooth
+        self.smooth, self.poses = smooth, poses
         self.search, self.precision, self.compile_search, self.scale = search, precision, compile, scale
 
     @property
     def config(self) -> dict:
         "Return constructor arguments that rebuild this matcher."
-        names = ("patch_size", "shifts_per_cell", "refine_radius", "pad", "smooth", "scale")
+        names = ("patch_size", "shifts_per_cell", "refine_radius", "pad", "smooth", "poses", "scale")
         return dict(encoder=self.query_encoder) | {name: getattr(self, name) for name in names}
 
     @property

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from .core import preview, progress, write_text
-from .inference import MAX_COMPARISONS, find_matches, prepare_model, restore, upscale
+from .inference import MAX_COMPARISONS, find_matches, prepare_model, restore, upscale, views_for
 from .protocols import EvalProtocol, EvalSet, check_perceptual
 from .resample import bicubic, bicubic_pil
 from .restoration import RefSRNet
@@ -117,7 +117,8 @@ class _Upscaler:
 
     def _found(self, lr: torch.Tensor, ref: torch.Tensor) -> float:
         "The part of an LR image that is found coherently."
-        matches = find_matches(lr, ref, self.net, "coarse")
+        (view,) = views_for(self.net, lr, [ref])
+        matches = find_matches(lr, view.image, self.net, "coarse", "upright")
         assert matches is not None  # there is a reference
         return matches.coherence().mean().item()
 

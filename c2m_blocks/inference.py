@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_COMPARISONS', 'PRECISIONS', 'ENSEMBLES', 'MAX_FRAME_COMPARISONS', 'as_bytes', 'tile_for', 'search_for',
-           'prepare_model', 'evaluating', 'autocast_to', 'find_matches', 'ensembled', 'upscale', 'restore',
+           'prepare_model', 'evaluating', 'autocast_to', 'views_for', 'find_matches', 'ensembled', 'upscale', 'restore',
            'default_output', 'upscale_file']
 
 # %% ../nbs/50_inference.ipynb #a28f80ae
@@ -21,6 +21,7 @@ from torch import nn
 from .core import check_image, check_output, device_of, read_image, within, write_image
 from .matches import Matches, ReferenceNetwork, find_matches_with, takes
 from .matching import SEARCHES
+from .poses import Pose, View, find_views, in_photos
 from .pretrained import BUNDLED
 from .restoration import RefSRNet
 from .video import WINDOW, BasicVSR, StreamsClips
@@ -122,8 +123,8 @@ def _prepared(
     refs: torch.Tensor | list[torch.Tensor] | None,
     model: nn.Module | str | Path,
     search: str,
-) -> tuple[Any, torch.Tensor, list[torch.Tensor], str | None]:
-    "Network, LR image and a list of references, all where the network is, and how to search. Raises `ValueError` for bad input."
+) -> tuple[Any, torch.Tensor, list[torch.Tensor]]:
+    "Network, LR image and a list of references, all where the network is. Raises `ValueError` for bad input."
     net, refs = prepare_model(model), [] if refs is None else [refs] if isinstance(refs, torch.Tensor) else list(refs)
     check_image(lr, "lr")
     for ref in refs:
@@ -131,7 +132,25 @@ def _prepared(
     if search not in ("auto", "exact", "coarse"):
         raise ValueError(f"search is {search!r}, but has to be 'auto', 'exact' or 'coarse'.")
     lr, *refs = (x.to(device_of(net)) for x in (lr, *refs))
-    return net, lr, refs, search_for(net, lr, refs) if search == "auto" else search
+    return net, lr, refs
+
+
+@torch.no_grad()
+def views_for(
+    net: nn.Module,  # whose matcher finds poses, see `ContrastiveMatcher`; otherwise all are upright
+    lr: torch.Tensor,  # (b, 3, h, w)
+    refs: Sequence[torch.Tensor],  # (b, 3, H, W) of any size
+    poses: str | Sequence[Pose | None] = "auto",  # see `find_views`
+) -> list[View]:  # one for each reference
+    """Return what a network is to be shown of references: turned upright if it can tell how they are turned.
+
+    Raises `ValueError` for poses that don't fit."""
+    matcher = getattr(net, "matcher", None)
+    if poses == "upright" or poses == "auto" and not getattr(matcher, "poses", False):
+        return [View(ref, torch.eye(3), Pose()) for ref in refs]
+    if matcher is None or not hasattr(matcher, "scale"):
+        raise ValueError(f"poses are given, but this {type(net).__name__} has no matcher that takes views: omit them.")
+    return find_views(lr, refs, matcher, poses)
 
 
 @torch.inference_mode()
@@ -140,13 +159,18 @@ def find_matches(
     refs: torch.Tensor | list[torch.Tensor] | None,  # (b, 3, H, W) of any size, several, or none
     model: nn.Module | str | Path = BUNDLED[0],  # a network with a matcher, or what `load_network` takes
     search: str = "auto",  # "exact", "coarse", or by `search_for`
-) -> Matches | None:  # for each LR pixel, where the network is; None if there is no reference
+    poses: str | Sequence[Pose | None] = "auto",  # how the references show the scene, see `find_views`
+) -> Matches | None:  # for each LR pixel, in the references as they were given, where the network is; None if there is no reference
     "Find an image's pixels in its references: `b 3 h w` to matches of `b h w` cells. Raises `ValueError` with one sentence for bad input."
-    net, lr, known, how = _prepared(lr, refs, model, search)
+    net, lr, known = _prepared(lr, refs, model, search)
     if getattr(net, "matcher", None) is None:
         raise ValueError(f"This {type(net).__name__} has no matcher: take a network that has one, such as {BUNDLED[0]}.")
     with evaluating(net):
-        return find_matches_with(net.matcher, lr, known, search=how) if known else None
+        views = views_for(net, lr, known, poses)
+        shown = [view.image for view in views]
+        how = search_for(net, lr, shown) if search == "auto" else search
+        matches = find_matches_with(net.matcher, lr, shown, search=how) if known else None
+        return matches and in_photos(matches, views, known)
 
 # %% ../nbs/50_inference.ipynb #5b42e39f
 ENSEMBLES = (1, 4, 8)  # how many results may be averaged
@@ -191,24 +215,28 @@ def upscale(
     matches: Matches | None = None,  # if they were found before
     precision: str = "float32",  # of the convolutions, see `autocast_to`
     ensemble: int = 1,  # of results that are averaged, see `ensembled`: 4 or 8, which take as many times longer
+    poses: str | Sequence[Pose | None] = "auto",  # how the references show the scene, see `find_views`; with `matches` they are upright
 ) -> torch.Tensor:  # (b, 3, scale h, scale w) in [0, 1], where the LR image is
     """Upscale images by the network's factor, with the texture of references: `b 3 h w` to `b 3 (scale h) (scale w)`.
 
     Raises `ValueError` with one sentence for bad input."""
-    there, (net, lr, known, how) = lr, _prepared(lr, refs, model, search)
+    there, (net, lr, known) = lr, _prepared(lr, refs, model, search)
     if isinstance(net, BasicVSR):
         raise ValueError(f"A {type(net).__name__} upscales clips: take a network for images, such as {BUNDLED[0]}.")
     if tile is not None and max_memory is not None:
         raise ValueError("tile and max_memory are both given, but one follows from the other: omit one.")
     if tile is not None and tile < 1:
         raise ValueError(f"tile is {tile}, but has to be at least one pixel.")
-    if max_memory is not None:
-        tile = tile_for(net, lr, known, max_memory)
-    if matches is not None and ensemble > 1:
-        raise ValueError("matches are given, but an ensemble matches mirrored images, too: omit one of them.")
-    options = dict(matches=matches, tile=tile, search=None if matches else how)
-    options = {name: value for name, value in options.items() if value is not None}
+    if matches is not None and (ensemble > 1 or not isinstance(poses, str)):
+        both = "an ensemble matches mirrored images, too" if ensemble > 1 else "poses say how to look for others"
+        raise ValueError(f"matches are given, but {both}: omit one of them.")
     with autocast_to(net, precision), evaluating(net):
+        if matches is None:
+            known = [view.image for view in views_for(net, lr, known, poses)]
+        if max_memory is not None:
+            tile = tile_for(net, lr, known, max_memory)
+        how = None if matches else search_for(net, lr, known) if search == "auto" else search
+        options = {name: value for name, value in dict(matches=matches, tile=tile, search=how).items() if value is not None}
         return ensembled(lambda lr, refs: net(lr, refs or None, **options), lr, known, ensemble).clamp_(0, 1).to(there.device)
 
 # %% ../nbs/50_inference.ipynb #a0dd17fd
@@ -280,6 +308,7 @@ def upscale_file(
     out: str | Path | None = None,  # .png, .jpg or .webp; default: `default_output`
     model: nn.Module | str | Path = BUNDLED[0],  # a network, or what `load_network` takes
     force: bool = False,  # overwrite `out`
+    tell: Callable[[str], object] = lambda what: None,  # is told in what pose a reference was found, if it is not upright
     **options,  # of `upscale`
 ) -> Path:  # of the result
     "Upscale an image file. Raises `ValueError` with one sentence, before the work where that is possible."
@@ -287,6 +316,10 @@ def upscale_file(
         check_output(out, force)
     net = prepare_model(model)
     out = check_output(out or default_output(lr, net.scale), force)
-    first, *others = (read_image(path) for path in (lr, *(refs or [])))
-    write_image(upscale(first, others or None, net, **options), out)
+    first, *others = (read_image(path).to(device_of(net)) for path in (lr, *(refs or [])))
+    views = views_for(net, first, others, options.pop("poses", "auto"))
+    for path, view in zip(refs or [], views):
+        if not view.pose.upright:
+            tell(f"{path} is {view.pose}: {view.pose.found:.0%} of the picture found in it")
+    write_image(upscale(first, [view.image for view in views] or None, net, poses="upright", **options), out)
     return out
