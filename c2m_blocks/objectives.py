@@ -18,7 +18,7 @@ from .contrastive import ContrastiveMatcher
 from .core import device_of
 from .data import SyntheticPairs
 from .degradation import Bicubic, Degradation
-from .geometry import correspondences
+from .geometry import correspondences, warp_points
 from .losses import Discriminator, PerceptualLoss, adversarial_loss, discriminator_loss
 from .matching_losses import CorrelationDistiller, TooFewCorrespondences, TripletMarginLoss, correspondence_loss
 from .restoration import RefSRNet
@@ -36,9 +36,9 @@ def matching_error(
         lr, hr, ref = (item[name][None].to(device) for name in ("lr", "hr", "ref"))
         matches = matcher(lr, ref, lr_up=hr) if sharp else matcher(lr, ref)
         middle = (matches.cell - 1) / 2  # of a cell; what is measured is where it went
-        query_xy, pixel = correspondences(item["homography"], lr.shape[-2:], ref.shape[-2:], matches.cell, ref_cell=1, anchor=middle)
+        query_xy, _ = correspondences(item["homography"], lr.shape[-2:], ref.shape[-2:], matches.cell, ref_cell=1, anchor=middle)
         found = matches.pixels()[0].cpu()[:, query_xy[:, 1], query_xy[:, 0]].T
-        errors.append(found - (pixel + middle))
+        errors.append(found - warp_points(matches.cell * query_xy + middle, item["homography"]))  # to fractions of a pixel
     off = torch.cat(errors)
     return dict(aee=off.norm(dim=1).mean().item(), within_1px=(off.abs().amax(1) <= 1).float().mean().item())
 

@@ -104,10 +104,10 @@ def find_pose(
 
 def _smaller(x: torch.Tensor, factor: float, multiple: int = 1) -> torch.Tensor:
     "An image of another size, its sides multiples of some pixels."
-    if factor == 1 and multiple == 1:
-        return x
     h, w = (max(multiple, round(n * factor / multiple) * multiple) for n in x.shape[-2:])
-    return F.interpolate(x, size=(h, w), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    if (h, w) == tuple(x.shape[-2:]):
+        return x
+    return F.interpolate(x.float(), size=(h, w), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1).to(x.dtype)
 
 # %% ../nbs/16_poses.ipynb #7efa5aa4
 _APART = 3  # cells to either side of a place, between which angle and zoom are measured
@@ -130,8 +130,9 @@ class _Tried:
         side = math.ceil(math.hypot(*small.shape[-2:]))
         places = torch.stack([_turned_places(small, pose, side) for pose in poses])
         inside = (places.abs() <= 1).all(-1)
-        turned = F.grid_sample(small.expand(len(poses), -1, -1, -1), places, padding_mode="reflection", align_corners=False)
-        query, cells = (F.normalize(x, dim=1) for x in (matcher.describe_query(turned), matcher.describe_ref(ref)))
+        all_small = small.float().expand(len(poses), -1, -1, -1)
+        turned = F.grid_sample(all_small, places, padding_mode="reflection", align_corners=False).to(small.dtype)
+        query, cells = (F.normalize(x.float(), dim=1) for x in (matcher.describe_query(turned), matcher.describe_ref(ref)))
         scores = [(one.flatten(1).T @ cells[0].flatten(1)).max(1) for one in query]
         score, index = (torch.stack([getattr(one, name) for one in scores]).view(-1, side, side) for name in ("values", "indices"))
         h, w = cells.shape[-2:]
@@ -159,7 +160,7 @@ class _Tried:
     def placed(self, ref: torch.Tensor, small: torch.Tensor) -> Pose:
         "The pose with its middle, in pixels of the reference."
         off = self.matches.flow()[0]
-        moved = torch.stack([x[self.sure].median() for x in off]) if self.sure.any() else off.new_zeros(2)
+        moved = torch.stack([x[self.sure].median() for x in off]).cpu()
         centre = moved + (len(self.sure) - 1) / 2  # cells of the copy, at which the middle of the turned image lies
         sides = torch.tensor(self.matches.ref_size[::-1])
         x, y = ((centre + 0.5) / sides * torch.tensor(ref.shape[:-3:-1]) - 0.5).tolist()
@@ -168,10 +169,9 @@ class _Tried:
 
 def _turned_places(small: torch.Tensor, pose: Pose, side: int) -> torch.Tensor:
     "Where a square of pixels, turned as the pose says, lies in an image: (side, side, 2) in [-1, 1] inside of it."
-    back = torch.linalg.inv(replace(pose, zoom=1.0).matrix()).to(small)
-    grid = cell_grid(side, side, small) - (side - 1) / 2
-    half = small.new_tensor(small.shape[:-3:-1]) / 2
-    return torch.einsum("ij,jyx->yxi", back, grid) / half
+    back = torch.linalg.inv(replace(pose, zoom=1.0).matrix())
+    grid = cell_grid(side, side, back) - (side - 1) / 2
+    return (torch.einsum("ij,jyx->yxi", back, grid) / torch.tensor(small.shape[:-3:-1]) * 2).to(small.device)
 
 # %% ../nbs/16_poses.ipynb #da1c5157
 _ANGLE, _ZOOM = 4.0, 1.07  # degrees from a quarter turn, and times as large, that are left to the matcher
@@ -209,7 +209,9 @@ def view_of(
     # reduced first, as far as it is going to be, so that nothing aliases
     reduced = _smaller(ref, 1 / pose.zoom) if pose.zoom > 1 else ref
     places = (2 * at + 1) / own - 1
-    image = F.grid_sample(reduced, places[None].to(ref), mode="bicubic", padding_mode="border", align_corners=False).clamp(0, 1)
+    image = F.grid_sample(
+        reduced.float(), places[None].to(ref.device), mode="bicubic", padding_mode="border", align_corners=False
+    ).clamp(0, 1).to(ref.dtype)
     to_photo = torch.eye(3)
     to_photo[:2, :2], to_photo[:2, 2] = matrix, matrix @ low + middle
     return View(image, to_photo, pose)
