@@ -12,17 +12,15 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 import numpy as np
-import torch
 from common import results, table
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from torch.nn import functional as F
 
 from c2m_blocks import RefSRNet
 from c2m_blocks.core import progress, read_image, write_text
 from c2m_blocks.data import folder_pairs
-from c2m_blocks.degradation import Bicubic, Blur, Compress, Degradation, Noise, Shrink, Steps
-from c2m_blocks.inference import find_matches, upscale
+from c2m_blocks.degradation import Bicubic, Blur, Compress, Degradation, Noise, Shrink, Steps, half_pixel_on
+from c2m_blocks.inference import find_matches, upscale, views_for
 from c2m_blocks.objectives import known_items, matching_error
 from c2m_blocks.plotting import save_figure
 from c2m_blocks.protocols import EvalProtocol, measure, sized
@@ -48,15 +46,6 @@ WORST = ("bicubic, not antialiased", "nearest", "JPEG 75", "noise 8")  # that ar
 PIECE, PAIR = 160, "rock_leaves"  # HR pixels of which pair
 
 
-def half_a_pixel_on(hr: torch.Tensor) -> torch.Tensor:
-    "The image half a pixel to the lower right, where `Shrink(kernel=\"nearest\")` has taken its pixels; a sinc under a Lanczos window."
-    taps = torch.arange(-5.5, 6)
-    weight = torch.sinc(taps) * torch.sinc(taps / 6)
-    weight /= weight.sum()
-    x = F.pad(hr.transpose(0, 1), (5, 6, 5, 6), mode="replicate")
-    return F.conv2d(F.conv2d(x, weight.view(1, 1, 1, -1)), weight.view(1, 1, -1, 1)).transpose(0, 1).clamp(0, 1)
-
-
 def measured(net: RefSRNet, folder: Path, name: str) -> dict:
     "The figures of one row, pair by pair."
     degrade, pairs, protocol, figures = ROWS[name][0], folder_pairs(folder), EvalProtocol(), []
@@ -64,16 +53,17 @@ def measured(net: RefSRNet, folder: Path, name: str) -> dict:
     for i, (file, _) in enumerate(progress(list(pairs.values()), name)):
         hr, _ = sized(read_image(file), protocol)
         lr = degrade(hr, np.random.default_rng(i))
-        truth = half_a_pixel_on(hr) if name == "nearest" else hr
+        truth = half_pixel_on(hr) if name == "nearest" else hr
         other = refs[(i + APART) % len(refs)]
-        matches = find_matches(lr, refs[i], net, search="coarse")
-        made = dict(bicubic=bicubic_pil(lr, 4), none=upscale(lr, None, net), own=upscale(lr, refs[i], net, matches=matches))
+        (view,) = views_for(net, lr, [refs[i]])
+        matches = find_matches(lr, view.image, net, search="coarse")
+        made = dict(bicubic=bicubic_pil(lr, 4), none=upscale(lr, None, net), own=upscale(lr, view.image, net, matches=matches))
         made["another"] = upscale(lr, other, net, search="coarse")
         row = {of: measure(sr, truth, protocol)["psnr"] for of, sr in made.items()}
         figures.append(row | dict(coherence=matches.coherence().mean().item()))
     files = [file for pair in pairs.values() for file in pair]
     found = matching_error(net.matcher, known_items(files, 128, degrade))
-    return {of: [row[of] for row in figures] for of in figures[0]} | dict(names=list(pairs), within_1px=found["within_1px"])
+    return {of: [row[of] for row in figures] for of in figures[0]} | dict(within_1px=found["within_1px"])
 
 
 def line(name: str, figures: dict, clean_gain: float) -> list[str]:
@@ -94,8 +84,8 @@ def draw(net: RefSRNet, before: RefSRNet, folder: Path, name: str) -> Figure:
     figure, axes = plt.subplots(len(WORST), 4, figsize=(11, 2.9 * len(WORST)), layout="constrained", dpi=80, squeeze=False)
     for of, row in zip(WORST, axes):
         lr = ROWS[of][0](hr, np.random.default_rng(0))
-        results = {title: upscale(lr, ref, one, search="coarse") for title, one in {"fourth edition": before, "now": net}.items()}
-        shown = {f"{of}: bicubic": bicubic_pil(lr, 4)} | results | dict(truth=hr)
+        made = {title: upscale(lr, ref, one, search="coarse") for title, one in dict(before=before, now=net).items()}
+        shown = {f"{of}: bicubic": bicubic_pil(lr, 4)} | made | dict(truth=hr)
         for axis, (title, x) in zip(row, shown.items()):
             axis.imshow(x[0, :, top : top + PIECE, left : left + PIECE].permute(1, 2, 0)), axis.set_axis_off()
             quality = "" if title == "truth" else f", {measure(x, hr, EvalProtocol())['psnr']:.2f} dB"

@@ -30,6 +30,7 @@ from torch.nn import functional as F
 from .core import check_image, progress, read_image, write_image, write_text
 from .data import check_pairs, listed_pairs, to_chw, unreadable_photos
 from .matches import Encoder, Matches, find_matches_with, takes
+from .poses import differences
 from .pretrained import ASSETS
 from .restoration import RefSRNet
 
@@ -94,10 +95,7 @@ def local_zoom(
     h, w = sure.shape
     if min(h, w) <= 2 * _STEP:
         return math.nan
-    middle, low, high = slice(_STEP, -_STEP), slice(0, -2 * _STEP), slice(2 * _STEP, None)
-    position = matches.position[0]
-    along_x, along_y = position[:, middle, high] - position[:, middle, low], position[:, high, middle] - position[:, low, middle]
-    known = sure[middle, high] & sure[middle, low] & sure[high, middle] & sure[low, middle]
+    along_x, along_y, known = differences(matches.position[0], sure, _STEP)
     zoom = (along_x[0] * along_y[1] - along_x[1] * along_y[0]).abs().sqrt() / (2 * _STEP)
     return zoom[known].median().item() if known.any() else math.nan
 

@@ -85,7 +85,7 @@ def match_command(args: Namespace) -> None:
     check_output(args.output, args.force, FIGURE_FORMATS)
     lr, ref = read_image(args.lr), read_image(args.ref)
     say(f"matching {lr.shape[-1]} x {lr.shape[-2]} pixels with {ref.shape[-1]} x {ref.shape[-2]} by {args.model}")
-    matches = find_matches(lr, ref, args.model)
+    matches = find_matches(lr, ref, args.model, poses="auto")
     assert matches is not None  # there is a reference
     save_figure(draw_matches(lr, ref, matches), args.output)
     say(f"mean score {matches.score.mean():.3f}, drawn to {args.output}")
@@ -396,7 +396,7 @@ def _parser(wanted: str = "") -> ArgumentParser:
         sub.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help=f"{faster} (default: %(default)s)")
 
     def takes_ensemble(sub: ArgumentParser) -> None:
-        about = "mean of so many results, of the pictures mirrored and turned together: better, and as many times slower (default: 1)"
+        about = "average so many results, of the pictures mirrored and turned together; takes as many times longer (default: 1)"
         sub.add_argument("--ensemble", type=int, choices=(1, 4, 8), default=1, help=about)
 
     sub = command("upscale", upscale_command, "Upscale a picture by four.")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from .core import preview, progress, write_text
-from .inference import MAX_COMPARISONS, find_matches, prepare_model, restore, upscale, views_for
+from .inference import MAX_COMPARISONS, check_ensemble, find_matches, prepare_model, restore, upscale, views_for
 from .protocols import EvalProtocol, EvalSet, check_perceptual
 from .resample import bicubic, bicubic_pil
 from .restoration import RefSRNet
@@ -45,7 +45,8 @@ def evaluate(
     check_perceptual(eval_set.protocol)
     named = name or (str(model) if isinstance(model, str | Path) else getattr(model, "__name__", type(model).__name__))
     model, needs_none = load_model(model, eval_set.protocol, ensemble), model == "bicubic"
-    named += f", ensemble of {ensemble}" if ensemble > 1 and not needs_none else ""
+    ensemble = 1 if needs_none else ensemble  # mirrored images make no difference to bicubic interpolation
+    named += f", ensemble of {ensemble}" if ensemble > 1 else ""
     if eval_set.protocol.refs == "best" and not needs_none and not hasattr(model, "best"):
         raise ValueError(f"refs is 'best', but {named} has no matcher to choose by: take a number or 'all'.")
     head = dict(model=named, weights=identify_model(model), ensemble=ensemble, dataset=dataset) | eval_set.identity()
@@ -97,9 +98,9 @@ class _Upscaler:
 
     def __init__(self, net: RefSRNet | BasicVSR | str | Path, ensemble: int = 1):
         self.net, self.ensemble = prepare_model(net), ensemble
-        if ensemble > 1 and isinstance(self.net, BasicVSR):
-            kind = type(self.net).__name__
-            raise ValueError(f"ensemble is {ensemble}, but a {kind} upscales clips: take a network for images, or omit it.")
+        check_ensemble(ensemble)
+        if isinstance(self.net, BasicVSR):
+            self._check_alone()
 
     def __call__(self, lr: torch.Tensor, refs: list[torch.Tensor]) -> torch.Tensor:
         if isinstance(self.net, BasicVSR):
@@ -108,8 +109,13 @@ class _Upscaler:
 
     def stream(self, frames: Iterable[torch.Tensor], refs: list[torch.Tensor]) -> Iterator[torch.Tensor]:
         "Restore a clip, with the exact search for as long as images have it."
+        self._check_alone()
         refs = refs if hasattr(self.net, "encode_reference") else []  # BasicVSR does without, as bicubic does
         return (sr.cpu() for sr in restore(frames, self.net, refs, max_comparisons=MAX_COMPARISONS))
+
+    def _check_alone(self) -> None:
+        if self.ensemble > 1:
+            raise ValueError(f"ensemble is {self.ensemble}, but it is for images, not for clips or a network for them: omit it.")
 
     def best(self, lr: torch.Tensor, refs: list[torch.Tensor]) -> torch.Tensor:
         "Return the reference in which most of the LR image is found coherently."
@@ -140,7 +146,7 @@ def load_model(model: RefSRNet | BasicVSR | str | Path | Callable, protocol: Eva
 
     Raises `ValueError` for a network of another factor than the protocol's, and for an ensemble of what is no network for images."""
     if model == "bicubic":
-        return _Interpolation(protocol)  # mirrored images make no difference to it
+        return _Interpolation(protocol)
     if isinstance(model, RefSRNet | BasicVSR | str | Path):
         model = _Upscaler(model, ensemble)
     elif ensemble > 1:

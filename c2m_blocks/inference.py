@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MAX_COMPARISONS', 'PRECISIONS', 'ENSEMBLES', 'MAX_FRAME_COMPARISONS', 'as_bytes', 'tile_for', 'search_for',
-           'prepare_model', 'evaluating', 'autocast_to', 'views_for', 'find_matches', 'ensembled', 'upscale', 'restore',
-           'default_output', 'upscale_file']
+           'prepare_model', 'evaluating', 'autocast_to', 'views_for', 'find_matches', 'check_ensemble', 'ensembled',
+           'upscale', 'restore', 'default_output', 'upscale_file']
 
 # %% ../nbs/50_inference.ipynb #a28f80ae
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -21,7 +21,7 @@ from torch import nn
 from .core import check_image, check_output, device_of, read_image, within, write_image
 from .matches import Matches, ReferenceNetwork, find_matches_with, takes
 from .matching import SEARCHES
-from .poses import Pose, View, find_views, in_photos
+from .poses import Pose, View, find_views, in_photos, view_of
 from .pretrained import BUNDLED
 from .restoration import RefSRNet
 from .video import WINDOW, BasicVSR, StreamsClips
@@ -137,20 +137,24 @@ def _prepared(
 
 @torch.no_grad()
 def views_for(
-    net: nn.Module,  # whose matcher finds poses, see `ContrastiveMatcher`; otherwise all are upright
+    net: nn.Module,  # whose matcher finds poses, see `ContrastiveMatcher`; with another one "auto" is "upright"
     lr: torch.Tensor,  # (b, 3, h, w)
     refs: Sequence[torch.Tensor],  # (b, 3, H, W) of any size
-    poses: str | Sequence[Pose | None] = "auto",  # see `find_views`
-) -> list[View]:  # one for each reference
+    poses: str | Pose | Sequence[Pose | None] = "auto",  # see `find_views`
+) -> list[View]:  # one for each reference, where the network is
     """Return what a network is to be shown of references: turned upright if it can tell how they are turned.
 
     Raises `ValueError` for poses that don't fit."""
-    matcher = getattr(net, "matcher", None)
-    if poses == "upright" or poses == "auto" and not getattr(matcher, "poses", False):
-        return [View(ref, torch.eye(3), Pose()) for ref in refs]
-    if matcher is None or not hasattr(matcher, "scale"):
+    matcher, device = getattr(net, "matcher", None), device_of(net)
+    if poses == "auto" and not getattr(matcher, "poses", False):
+        poses = "upright"
+    if poses != "upright" and not hasattr(matcher, "scale"):
         raise ValueError(f"poses are given, but this {type(net).__name__} has no matcher that takes views: omit them.")
-    return find_views(lr, refs, matcher, poses)
+    lr, refs = lr.to(device), [ref.to(device) for ref in refs]
+    if poses == "upright":
+        return [view_of(ref, Pose(), (0, 0)) for ref in refs]
+    with evaluating(net), torch.autocast(device.type, enabled=False):  # places in a large photo need all digits
+        return find_views(lr, refs, cast(Any, matcher), poses)
 
 
 @torch.inference_mode()
@@ -159,21 +163,29 @@ def find_matches(
     refs: torch.Tensor | list[torch.Tensor] | None,  # (b, 3, H, W) of any size, several, or none
     model: nn.Module | str | Path = BUNDLED[0],  # a network with a matcher, or what `load_network` takes
     search: str = "auto",  # "exact", "coarse", or by `search_for`
-    poses: str | Sequence[Pose | None] = "auto",  # how the references show the scene, see `find_views`
+    poses: str | Pose | Sequence[Pose | None] = "upright",  # how the references show the scene, see `find_views`
 ) -> Matches | None:  # for each LR pixel, in the references as they were given, where the network is; None if there is no reference
     "Find an image's pixels in its references: `b 3 h w` to matches of `b h w` cells. Raises `ValueError` with one sentence for bad input."
     net, lr, known = _prepared(lr, refs, model, search)
     if getattr(net, "matcher", None) is None:
         raise ValueError(f"This {type(net).__name__} has no matcher: take a network that has one, such as {BUNDLED[0]}.")
+    views = views_for(net, lr, known, poses)
+    shown = [view.image for view in views]
     with evaluating(net):
-        views = views_for(net, lr, known, poses)
-        shown = [view.image for view in views]
         how = search_for(net, lr, shown) if search == "auto" else search
         matches = find_matches_with(net.matcher, lr, shown, search=how) if known else None
         return matches and in_photos(matches, views, known)
 
 # %% ../nbs/50_inference.ipynb #5b42e39f
 ENSEMBLES = (1, 4, 8)  # how many results may be averaged
+
+
+def check_ensemble(
+    count: int,  # of results that are averaged
+) -> None:
+    "Raise `ValueError` for a number of results that no ensemble has."
+    if count not in ENSEMBLES:
+        raise ValueError(f"ensemble is {count!r}, but has to be {', '.join(map(str, ENSEMBLES[:-1]))} or {ENSEMBLES[-1]}.")
 
 
 def ensembled(
@@ -186,11 +198,10 @@ def ensembled(
     down, both (4), and all of these turned by a quarter (8). It is the self-ensemble of EDSR (Lim et al., 2017), with references.
 
     Raises `ValueError` for another number."""
-    if count not in ENSEMBLES:
-        raise ValueError(f"ensemble is {count!r}, but has to be {', '.join(map(str, ENSEMBLES[:-1]))} or {ENSEMBLES[-1]}.")
-    views = (_mirrored(network(_mirrored(lr, k), [_mirrored(ref, k) for ref in refs]), k, back=True) for k in range(count))
-    total = next(views)
-    for sr in views:
+    check_ensemble(count)
+    results = (_mirrored(network(_mirrored(lr, k), [_mirrored(ref, k) for ref in refs]), k, back=True) for k in range(count))
+    total = next(results)
+    for sr in results:
         total = total + sr
     return total / count if count > 1 else total
 
@@ -212,10 +223,10 @@ def upscale(
     tile: int | None = None,  # LR pixels, see `RefSRNet`
     max_memory: str | int | None = None,  # picks the tile: "2GB"
     search: str = "auto",  # see `find_matches`
-    matches: Matches | None = None,  # if they were found before
+    matches: Matches | None = None,  # if they were found before, in the references as they are
     precision: str = "float32",  # of the convolutions, see `autocast_to`
     ensemble: int = 1,  # of results that are averaged, see `ensembled`: 4 or 8, which take as many times longer
-    poses: str | Sequence[Pose | None] = "auto",  # how the references show the scene, see `find_views`; with `matches` they are upright
+    poses: str | Pose | Sequence[Pose | None] = "auto",  # how the references show the scene, see `find_views`
 ) -> torch.Tensor:  # (b, 3, scale h, scale w) in [0, 1], where the LR image is
     """Upscale images by the network's factor, with the texture of references: `b 3 h w` to `b 3 (scale h) (scale w)`.
 
@@ -227,14 +238,15 @@ def upscale(
         raise ValueError("tile and max_memory are both given, but one follows from the other: omit one.")
     if tile is not None and tile < 1:
         raise ValueError(f"tile is {tile}, but has to be at least one pixel.")
-    if matches is not None and (ensemble > 1 or not isinstance(poses, str)):
+    check_ensemble(ensemble)
+    if matches is not None and (ensemble > 1 or poses not in ("auto", "upright")):
         both = "an ensemble matches mirrored images, too" if ensemble > 1 else "poses say how to look for others"
         raise ValueError(f"matches are given, but {both}: omit one of them.")
+    if matches is None:
+        known = [view.image for view in views_for(net, lr, known, poses)]
+    if max_memory is not None:
+        tile = tile_for(net, lr, known, max_memory)
     with autocast_to(net, precision), evaluating(net):
-        if matches is None:
-            known = [view.image for view in views_for(net, lr, known, poses)]
-        if max_memory is not None:
-            tile = tile_for(net, lr, known, max_memory)
         how = None if matches else search_for(net, lr, known) if search == "auto" else search
         options = {name: value for name, value in dict(matches=matches, tile=tile, search=how).items() if value is not None}
         return ensembled(lambda lr, refs: net(lr, refs or None, **options), lr, known, ensemble).clamp_(0, 1).to(there.device)
@@ -254,6 +266,8 @@ def restore(
     precision: str = "float32",  # of the convolutions, see `autocast_to`
 ) -> Iterator[torch.Tensor]:  # (1, 3, scale h, scale w) where the network is, not clamped
     """Upscale frames one after another, with references `1 3 H W` or without: each `1 3 h w` to `1 3 (scale h) (scale w)`.
+
+    References are taken as they are: of one that is turned, give `view_of` it.
 
     Raises `ValueError` with one sentence for what does not fit together."""
     propagate, device = search == "propagate", device_of(net)
@@ -316,10 +330,12 @@ def upscale_file(
         check_output(out, force)
     net = prepare_model(model)
     out = check_output(out or default_output(lr, net.scale), force)
-    first, *others = (read_image(path).to(device_of(net)) for path in (lr, *(refs or [])))
-    views = views_for(net, first, others, options.pop("poses", "auto"))
-    for path, view in zip(refs or [], views):
-        if not view.pose.upright:
-            tell(f"{path} is {view.pose}: {view.pose.found:.0%} of the picture found in it")
-    write_image(upscale(first, [view.image for view in views] or None, net, poses="upright", **options), out)
+    first, *others = map(read_image, (lr, *(refs or [])))
+    if "matches" not in options:  # which are in the references as they are
+        views = views_for(net, first, others, options.pop("poses", "auto"))
+        options["poses"], others = "upright", [view.image for view in views]
+        for path, view in zip(refs or [], views):
+            if not view.pose.upright:
+                tell(f"{path} is {view.pose}" + (f": {view.pose.found:.0%} of the picture found in it" if view.pose.found else ""))
+    write_image(upscale(first, others or None, net, **options), out)
     return out

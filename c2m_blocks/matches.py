@@ -105,17 +105,26 @@ class Matches:
         around = torch.stack([padded[..., i : i + h, j : j + w] for i, j in product(range(3), repeat=2)], 1)
         return around[:, :, :2], (around - flow[:, None]).abs().amax(2) <= 1
 
+    def _matched_around(self) -> torch.Tensor:
+        "Which of the 3 x 3 cells around each have a match (b, 9, h, w), if it has one itself; the cell itself always counts."
+        matched = F.pad((self.score != 0).to(self.score), (1, 1, 1, 1)) > 0
+        h, w = self.score.shape[-2:]
+        both = [matched[..., i : i + h, j : j + w] & (self.score != 0) for i, j in product(range(3), repeat=2)]
+        both[4] = torch.ones_like(both[4])
+        return torch.stack(both, 1)
+
     def smooth(
         self,
         times: int = 2,  # how often
     ) -> Matches:
         """Return matches that moved as the mean of those of the 3 x 3 cells around that moved alike, to one cell.
 
-        A search finds whole pixels. A surface moves smoothly, so that its cells together tell the fractions. What moves otherwise is
-        not mixed."""
+        A search finds whole pixels. A surface moves smoothly, so that its cells together tell the fractions. Cells that moved otherwise,
+        or have no match, are left out. Scores stay what they are."""
         matches = self
         for _ in range(times):
             around, alike = matches._neighbours()
+            alike = alike & matches._matched_around()
             kept = around.masked_fill(~alike[:, :, None], 0)  # not multiplied, because what lies outside is infinite
             matches = replace(matches, position=kept.sum(1) / alike.sum(1, keepdim=True) + matches.places())
         return matches
@@ -126,9 +135,12 @@ class Matches:
     ) -> Matches:
         """Return the same matches on a grid that is `scale` times finer, where displacements are `scale` times longer.
 
-        Between cells that moved alike, to one cell, they are interpolated: what is turned or scaled is followed within a cell, too."""
+        Between cells that moved alike, to one cell, they are interpolated, so that it looks one cell around: what is turned or scaled is
+        followed within a cell, too."""
         fine = lambda x: repeat(x, "... h w -> ... (h i) (w j)", i=scale, j=scale)
         larger = lambda size: (scale * size[0], scale * size[1])
+        if scale == 1:
+            return self
         index = None if self.ref_index is None else fine(self.ref_index)
         origin, part_of = larger(self.origin), self.part_of and larger(self.part_of)
         finer = Matches(fine(self.position), fine(self.score), larger(self.ref_size), index, origin, part_of, self.cell / scale)
@@ -137,12 +149,16 @@ class Matches:
     def _flow_between(self, scale: int) -> torch.Tensor:  # (b, 2, scale h, scale w), in cells of this grid
         "The displacements at places within the cells: bilinear, of those of the cells around that moved alike."
         around, alike = self._neighbours()
+        alike = alike & self._matched_around()
         off = (torch.arange(scale, device=around.device, dtype=around.dtype) + 0.5) / scale - 0.5  # from the middle of the cell
         along = torch.stack([(-off).clamp(min=0), 1 - off.abs(), off.clamp(min=0)])  # shares of the cell before, itself, the one after
-        shares = torch.einsum("ay,bx->abyx", along, along).flatten(0, 1)
-        total = torch.einsum("nyx,bnchw->bchywx", shares, around.masked_fill(~alike[:, :, None], 0))
-        weight = torch.einsum("nyx,bnhw->bhywx", shares, alike.to(around.dtype))
-        return rearrange(total / weight[:, None], "b c h y w x -> b c (h y) (w x)")
+        shares = (along[:, None, :, None] * along[None, :, None, :]).flatten(0, 1)
+        total = weight = around.new_zeros(())
+        # not as a product of matrices, which autocast would do in few digits
+        for share, flow, near in zip(shares, around.unbind(1), alike[:, :, None].unbind(1)):
+            total = total + flow.masked_fill(~near, 0)[..., None, None] * share
+            weight = weight + near[..., None, None] * share
+        return rearrange(total / weight, "b c h w y x -> b c (h y) (w x)")
 
     def crop(
         self,

@@ -20,7 +20,7 @@ from torch import nn
 
 from .core import from_json
 from .data import SeededDataset, folder_pairs, listed_pairs, readable_pairs
-from .degradation import SHARP_PHOTO, Bicubic, Degradation, Photo, degradation_scale
+from .degradation import MILD_DEGRADATION, Bicubic, Degradation, PhotoDegradation, degradation_scale
 from .objectives import Objective, known_items
 from .pretrained import BUNDLED, PretrainedNetwork, save_network
 from .runs import digest
@@ -95,7 +95,7 @@ class Recipe:
     tiny: ClassVar[str] = BUNDLED[0]  # the small network of the stage
     small: ClassVar[dict[str, Any]] = {}  # the numbers that it has
     scale = 4  # the factor of super-resolution, that of the bundled networks; a number where a stage has others, too
-    degrade = "clean"  # what the LR images come from; a number where a stage has others, too
+    degrade = "clean"  # what makes the LR images; a number where a stage has others, too
 
     @classmethod
     def preset(
@@ -116,11 +116,11 @@ class Recipe:
 
     def degradation(self) -> Degradation:
         "Return what makes the LR images, to train and to validate; a recipe of your own may say something else."
-        return Photo(self.scale) if self.degrade == "photo" else Bicubic(self.scale)
+        return PhotoDegradation(self.scale) if self.degrade == "photo" else Bicubic(self.scale)
 
     def ref_degradation(self) -> Degradation | None:
         "Return what is done to the references to learn from: mildly what is done to the LR images, or nothing."
-        return SHARP_PHOTO if self.degrade == "photo" else None
+        return MILD_DEGRADATION if self.degrade == "photo" else None
 
     def objective(self) -> Objective:
         "Return what is minimised."

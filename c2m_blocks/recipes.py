@@ -34,6 +34,7 @@ from .pretrained import BUNDLED
 from .recipe_base import Recipe, _check_parts, _real_pairs
 from .resample import bicubic_pil
 from .restoration import RefSRNet, deepened, with_patch_swap
+from .runs import digest
 from .weights import load_matcher, save_matcher
 
 # %% ../nbs/72_recipes.ipynb #ddc272a4
@@ -112,7 +113,7 @@ class Student(Teacher):
 
     The paper: temperature 0.15, weight 15, 75 000 steps, the rate a tenth after 72 500."""
 
-    degrade: str = "clean"  # what the LR pictures come from: "clean" is bicubic as in the paper, "photo" what people have, see `Photo`
+    degrade: str = "clean"  # what makes the LR pictures: "clean", bicubic as in the paper, or "photo", see `PhotoDegradation`
     teacher: str = ""  # folder that a teacher's run wrote; empty: learn alone
     temperature: float = 0.15  # tau of eq. 5
     weight: float = 15.0  # alpha of eq. 8
@@ -171,7 +172,7 @@ class Restore(Recipe):
     album: bool = False  # the photos are an album: find the pairs in it by the bundled matcher
     alone: float = 0.0  # part of the pairs that go without a reference
     unrelated: float = 0.0  # part of the pairs made from photos whose reference shows something else
-    degrade: str = "clean"  # what the LR pictures come from: "clean" is bicubic as in the paper, "photo" what people have, see `Photo`
+    degrade: str = "clean"  # what makes the LR pictures: "clean", bicubic as in the paper, or "photo", see `PhotoDegradation`
     blocks: tuple[int, ...] = ()  # deepen the restorer to so many residual blocks, on the LR picture and at each scale; empty: as it is
     factors: tuple[float, ...] = (0.01, 0.1, 1.0)  # of the rate, for the offset convolutions of each scale: at 1/4, 1/2 and full size
     steps: int = 255_000
@@ -242,10 +243,12 @@ class Restore(Recipe):
         options = dict(search="coarse") if all(takes(part, "search") for part in (trained, matcher) if part is not None) else {}
         for name, files in self.validation.items():
             hr, ref = map(read_image, files)
+            drawn = [int(digest(name)[:8], 16)]  # the faults of a picture are its own, whichever others there are
             h, w = (n // self.scale * self.scale for n in hr.shape[-2:])
             hr = hr[..., :h, :w]
             whole, ref = _of_one_size(hr, ref, self.scale) if getattr(trained, "needs_equal_sizes", False) else (hr, ref)
-            lr, padded = (degrade(x, np.random.default_rng(len(rows))) for x in (hr, whole))
+            lr = degrade(hr, np.random.default_rng(drawn))
+            padded = lr if whole is hr else degrade(whole, np.random.default_rng(drawn))
             shown = dict(bicubic=bicubic_pil(lr, self.scale))
             for column, given in dict(none=[lr], ref=[padded, ref]).items():
                 sr = trained(*(x.to(device_of(trained)) for x in given), **options)

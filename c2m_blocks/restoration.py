@@ -27,7 +27,7 @@ from .flow import FlowMatcher, SPyNet
 from .matches import Aggregator, DescribesReferences, Encoder, Matcher, Matches, find_matches_with
 from .pretrained import PretrainedNetwork, Usage, load_weights, read_checkpoint
 from .published import restorer_weights, vgg_weights
-from .stages import ResidualBlock, RestorationStage, conv_reach, picture_tail, residual_body, upsampling_tail
+from .stages import RestorationStage, conv_reach, picture_tail, residual_body, upsampling_tail
 
 # %% ../nbs/29_restoration.ipynb #2365026e
 @dataclass(frozen=True)
@@ -329,9 +329,10 @@ def deepened(
     had = net.hparams["blocks"]
     if len(blocks) != len(had) or any(new < old for new, old in zip(blocks, had)):
         raise ValueError(f"blocks is {tuple(blocks)}, but the network has {tuple(had)}: give {len(had)} numbers, none of them smaller.")
-    deep = type(net)(**net.config | dict(blocks=tuple(blocks)))
-    for part in deep.modules():
-        if isinstance(part, ResidualBlock):
-            nn.init.zeros_(part.conv2.weight), nn.init.zeros_(part.conv2.get_parameter("bias"))
+    deep = type(net)(**net.config | dict(blocks=tuple(blocks))).to(next(net.body.parameters())).train(net.training)
     deep.load_state_dict(net.state_dict(), strict=False)
+    for body, count in zip((deep.body, *(stage.body for stage in deep.stages)), had):
+        for added in body[count:]:
+            for weight in added.get_submodule("conv2").parameters():
+                nn.init.zeros_(weight)
     return deep

@@ -146,7 +146,7 @@ class Video(Recipe):
     flow_frozen: int = 5_000  # steps in which the flow stays as it is
     alone: float = 0.0  # part of the clips that go without a reference
     unrelated: float = 0.0  # part of the clips whose reference shows something else
-    degrade: str = "clean"  # what the LR frames come from: "clean" is bicubic as in the paper, "photo" what people have, see `Photo`
+    degrade: str = "clean"  # what makes the LR frames: "clean", bicubic as in the paper, or "photo", see `PhotoDegradation`
     size: int = 256
     steps: int = 300_000
     batch: int = 8
