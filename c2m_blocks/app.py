@@ -25,10 +25,11 @@ import torch
 from PIL import Image, ImageDraw
 
 from .core import is_out_of_memory, read_image, write_image
-from .inference import as_bytes, default_output, find_matches, upscale, views_for
+from .editions import EDITIONS, choose_edition
+from .inference import AUTO, as_bytes, default_output, find_matches, upscale, views_for
 from .matches import Matches
 from .poses import in_photos
-from .pretrained import ASSETS, BUNDLED
+from .pretrained import ASSETS
 from .resample import bicubic_pil
 from .restoration import RefSRNet
 
@@ -369,7 +370,7 @@ def _layout(gr, scale: int) -> SimpleNamespace:
 
 # %% ../nbs/52_app.ipynb #d83a3f35
 def build_page(
-    model: RefSRNet | str | Path = BUNDLED[0],  # a network, or what `RefSRNet.from_pretrained` takes
+    model: RefSRNet | str | Path = AUTO,  # a network, what `RefSRNet.from_pretrained` takes, or "auto", see `choose_edition`
     largest: int = _LARGEST,  # pixels of the small picture
     max_memory: str | int = "4GB",  # see `upscale`
 ) -> "gr.Blocks":
@@ -377,7 +378,9 @@ def build_page(
     gr, _ = _gradio(), as_bytes(max_memory)  # whether it can be read is to be known now, not when somebody waits
     if largest < 1:
         raise ValueError(f"The largest picture has {largest} pixels: allow at least one.")
-    net = model if isinstance(model, torch.nn.Module) else RefSRNet.from_pretrained(model)
+    names = EDITIONS if model == AUTO else ()
+    networks = {name: RefSRNet.from_pretrained(name) for name in names}
+    net = networks[names[0]] if names else model if isinstance(model, RefSRNet) else RefSRNet.from_pretrained(model)
     sessions = Sessions()
 
     def paths(files: list[dict]) -> list[Path]:
@@ -405,7 +408,8 @@ def build_page(
             if not small:
                 raise ValueError("There is no small picture: add the one that is to be enlarged.")
             lr, *refs = paths([small, *(photo["image"] for photo in photos or [])])
-            done, files = upscale_uploads(lr, refs, net, new_folder(), largest, max_memory, progress)
+            fitting = networks[choose_edition(read_upload(lr, largest))] if networks else net
+            done, files = upscale_uploads(lr, refs, fitting, new_folder(), largest, max_memory, progress)
         sessions.own(request.session_hash, *files)
         sessions.keep(request.session_hash, done)
         return gr.Column(visible=True), describe(done), tuple(files), files[1], *show(request, done, *best_place(done))

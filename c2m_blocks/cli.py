@@ -50,7 +50,8 @@ def _upscaling(args: Namespace, source: Path) -> str:
     "What is going to be done. Raises `ValueError` unless it is said with which references, or that there is none."
     if bool(args.ref) == args.no_ref:
         raise ValueError("Name a photo of the same place with --ref, or say --no-ref to go without one.")
-    return f"upscaling {source} with {f'{len(args.ref)} reference(s)' if args.ref else 'no reference'} by {args.model}"
+    by = "" if args.model == "auto" else f" by {args.model}"
+    return f"upscaling {source} with {f'{len(args.ref)} reference(s)' if args.ref else 'no reference'}{by}"
 
 # %% ../nbs/90_cli.ipynb #637bacc2
 def upscale_video_command(args: Namespace) -> None:
@@ -382,7 +383,8 @@ def _parser(wanted: str = "") -> ArgumentParser:
     def command(name: str, run, about: str, several: bool = False, writes: bool = True, model: str = "c2m-tiny") -> ArgumentParser:
         sub = commands.add_parser(name, help=about, description=about)
         sub.set_defaults(run=run)
-        models = f"bundled name, folder, or repository of the Hub{', or several' if several else ''} (default: {model})"
+        chosen = "; auto: the bundled one that the picture needs" if model == "auto" else ""
+        models = f"bundled name, folder, or repository of the Hub{', or several' if several else ''}{chosen} (default: {model})"
         sub.add_argument("--model", help=models, **(dict(nargs="+", default=[model]) if several else dict(default=model)))
         if writes:
             sub.add_argument("--force", action="store_true", help="overwrite the output")
@@ -399,7 +401,7 @@ def _parser(wanted: str = "") -> ArgumentParser:
         about = "average so many results, of the pictures mirrored and turned together; takes as many times longer (default: 1)"
         sub.add_argument("--ensemble", type=int, choices=(1, 4, 8), default=1, help=about)
 
-    sub = command("upscale", upscale_command, "Upscale a picture by four.")
+    sub = command("upscale", upscale_command, "Upscale a picture by four.", model="auto")
     sub.add_argument("lr", metavar="LR", type=Path, help="the picture: PNG, JPEG or WebP")
     takes_references(sub)
     default = ".png, .jpg or .webp (default: LR_x4.png, beside LR)"
@@ -469,7 +471,8 @@ def _parser(wanted: str = "") -> ArgumentParser:
     sub.add_argument("--steps", metavar="NAME=WEIGHTS", nargs="+", required=True, help=steps)
     sub.add_argument("-o", "--output", metavar="FILE", type=Path, help="the table, too: .csv, .json or .md")
     sub.add_argument("--force", action="store_true", help="overwrite it")
-    sub = command("app", app_command, "Open a page to drop pictures on, and see where each place was taken from.", writes=False)
+    about = "Open a page to drop pictures on, and see where each place was taken from."
+    sub = command("app", app_command, about, writes=False, model="auto")
     sub.add_argument("--host", metavar="ADDRESS", default="127.0.0.1", help="0.0.0.0 lets others in (default: this machine alone)")
     sub.add_argument("--port", metavar="N", type=int, help="default: the first free one from 7860 on")
     sub.add_argument("--largest", metavar="N", type=int, default=2**20, help="pixels of a picture at most (default: %(default)s)")

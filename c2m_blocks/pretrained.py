@@ -95,7 +95,7 @@ def build_part(
 
 # %% ../nbs/07_pretrained.ipynb #f2492101
 ASSETS = Path(__file__).parent / "assets" if "__file__" in globals() else Path("../c2m_blocks/assets").resolve()
-BUNDLED = ("c2m-tiny", "c2m-video-tiny")
+BUNDLED = ("c2m-tiny", "c2m-video-tiny", "c2m-photo")
 
 
 @contextmanager
