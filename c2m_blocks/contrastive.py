@@ -93,7 +93,7 @@ class ContrastiveMatcher(nn.Module):
         refine_radius: int = 0,  # pixels around a match within which the best one is taken
         pad: bool = False,  # match the border, too (its patches are completed by repeating the edge)
         smooth: int = 0,  # how often matches become the mean of those around that moved alike, see `Matches.smooth`
-        poses: bool = False,  # its descriptors tell how a reference is turned, so that `find_pose` may be asked
+        poses: bool = False,  # it was trained, and its descriptors tell how a reference is turned: `find_pose` may be asked
         search: str = "exact",  # or "coarse", see `match_patches`; what is done if a call does not say otherwise
         precision: str = "float32",  # or "bfloat16", of the exact search
         compile: bool = False,  # the exact search
@@ -176,7 +176,7 @@ class ContrastiveMatcher(nn.Module):
         *,
         search: str | None = None,  # "exact", "coarse" or "propagate"; default: the matcher's own, or "propagate" from a start
         start: Matches | None = None,  # make these matches better (those of the frame before) instead of searching everywhere
-        whole_cells: bool = False,  # match whole cells only: neither shifts nor refinement, many times faster
+        whole_cells: bool = False,  # match whole cells only: no shifts, no refinement and not smooth, many times faster
     ) -> Matches:  # on the LR image's grid
         with torch.no_grad(), fast_float32(lr.device):
             return self._found(lr, ref, lr_up, search, start, whole_cells)

@@ -87,7 +87,7 @@ def find_pose(
     shrunk, cells = small.shape[-1] / lr.shape[-1], [n / matcher.scale for n in ref.shape[-2:]]
     sizes = {k: [n * shrunk / _STEP**k for n in cells] for k in _ZOOMS}
     zooms = [k for k, size in sizes.items() if min(size) >= _SMALLEST and max(size) <= _LARGEST * max(small.shape[-2:])]
-    if not zooms or min(small.shape[-2:]) < _SMALLEST:
+    if not zooms or min(small.shape[-2:]) < 2 * _SMALLEST:  # of fewer pixels the zoom can't be told
         return None
     base = _smaller(ref, min(1.0, shrunk / _STEP ** zooms[0]), matcher.scale)  # a large photo is reduced but once
     copy = lambda zoom: _smaller(base, shrunk / zoom * ref.shape[-1] / base.shape[-1], matcher.scale)

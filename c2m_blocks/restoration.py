@@ -299,7 +299,7 @@ def _paper_light(cls, pretrained: bool, scale: int) -> RefSRNet:
 def _tiny(cls, pretrained: bool, scale: int) -> RefSRNet:
     scales = stage_scales(scale)
     channels, strides = (64, 32, 16)[: len(scales)], tuple(scale // s for s in scales)
-    matching: dict[str, Any] = dict(shifts_per_cell=2 if scale % 2 == 0 else scale, refine_radius=1, pad=True, smooth=2, poses=True)
+    matching: dict[str, Any] = dict(shifts_per_cell=2 if scale % 2 == 0 else scale, refine_radius=1, pad=True, smooth=2)
     return cls(
         ContrastiveMatcher(DescriptorEncoder(scale=scale), scale=scale, **matching),
         TextureEncoder(channels, strides),

@@ -257,11 +257,9 @@ def _batches(recipe: Recipe, pairs: SeededDataset, done: int, accelerator) -> It
 
 
 def _optimizer(recipe: Recipe) -> Callable[[list[dict]], torch.optim.Optimizer]:
-    "What makes the optimizer of the network."
     if recipe.optimizer == "adam":
         return torch.optim.Adam
     from timm.optim import Muon  # torch's own takes no convolutions
-
     return partial(Muon, nesterov=True)
 
 

@@ -115,7 +115,7 @@ def test_only_whole_cells_are_matched(lr, matcher):
         asked.append(options)
         return matcher(lr, ref, **options)
 
-    plain = ContrastiveMatcher(**matcher.config | dict(shifts_per_cell=1, refine_radius=0))
+    plain = ContrastiveMatcher(**matcher.config | dict(shifts_per_cell=1, refine_radius=0, smooth=0))
     plain.load_state_dict(matcher.state_dict())
     found = [rank_references(lr, [REF], one) for one in (watched, matcher, plain, lambda lr, ref: plain(lr, ref))]
     assert asked and all(options == dict(whole_cells=True) for options in asked)
