@@ -93,15 +93,15 @@ def draw(networks: Networks, before: RefSRNet, folder: Path, name: str) -> Figur
     hr_file, ref_file = folder_pairs(folder)[name]
     (hr, _), ref = sized(read_image(hr_file), EvalProtocol()), read_image(ref_file)
     top, left = (n // 2 - PIECE // 2 for n in hr.shape[-2:])
-    figure, axes = plt.subplots(len(WORST), 4, figsize=(11, 2.9 * len(WORST)), layout="constrained", dpi=80, squeeze=False)
+    figure, axes = plt.subplots(len(WORST), 4, figsize=(6.4, 1.8 * len(WORST)), layout="constrained", dpi=80, squeeze=False)
     for of, row in zip(WORST, axes):
         lr = ROWS[of][0](hr, np.random.default_rng(0))
         made = {title: upscale(lr, ref, one, search="coarse") for title, one in dict(before=before, now=fitting(networks, lr)).items()}
-        shown = {f"{of}: bicubic": bicubic_pil(lr, 4)} | made | dict(truth=hr)
+        shown = {f"{of}:\nbicubic": bicubic_pil(lr, 4)} | made | dict(truth=hr)
         for axis, (title, x) in zip(row, shown.items()):
             axis.imshow(x[0, :, top : top + PIECE, left : left + PIECE].permute(1, 2, 0)), axis.set_axis_off()
             quality = "" if title == "truth" else f", {measure(x, hr, EvalProtocol())['psnr']:.2f} dB"
-            axis.set_title(f"{title}{quality}", fontsize=10)
+            axis.set_title(f"{title}{quality}", fontsize=6)
     return figure
 
 
