@@ -45,7 +45,7 @@ class CleanEstimator(nn.Module):
 # %% ../nbs/42_editions.ipynb #aee06ff0
 EDITIONS = (BUNDLED[0], BUNDLED[2])  # for clean pictures, and for all others
 _SURE = 0.7  # probability from which on a picture is taken for clean: the wrong network costs more on those that are not
-_FEWEST = 24  # pixels along a side; smaller pictures are continued by their edge
+_FEWEST, _MOST = 24, 640  # pixels along a side; smaller pictures are continued by their edge, of larger ones the middle tells enough
 
 
 @lru_cache(maxsize=1)
@@ -61,6 +61,8 @@ def clean_probability(
 ) -> float:  # in [0, 1], the mean of a batch
     "Estimate whether LR images come from a clean bicubic reduction. Raises `ValueError` for what is no image."
     check_image(lr, "lr")
+    top, left = (max(0, n - _MOST) // 2 for n in lr.shape[-2:])
+    lr = lr[..., top : top + _MOST, left : left + _MOST]
     h, w = lr.shape[-2:]
     lr = F.pad(lr.float().cpu(), (0, max(0, _FEWEST - w), 0, max(0, _FEWEST - h)), mode="replicate")
     return _estimator()(lr).sigmoid().mean().item()

@@ -340,11 +340,11 @@ def upscale_file(
     if model == AUTO:
         out = check_output(out or default_output(lr), force)
     first, *others = map(read_image, (lr, *(refs or [])))
-    net = prepare_model(model, first)
-    out = check_output(out or default_output(lr, net.scale), force)
     if model == AUTO:
-        clean = clean_probability(first)
-        tell(f"{lr} was shrunk cleanly with a probability of {clean:.0%}: restored by {choose_edition(first)}")
+        model = choose_edition(first)
+        tell(f"{lr} was shrunk cleanly with a probability of {clean_probability(first):.0%}: restored by {model}")
+    net = prepare_model(model)
+    out = check_output(out or default_output(lr, net.scale), force)
     if "matches" not in options:  # which are in the references as they are
         views = views_for(net, first, others, options.pop("poses", "auto"))
         options["poses"], others = "upright", [view.image for view in views]

@@ -107,7 +107,7 @@ def find_pose(
         if again.weight < best.weight / 2:  # led astray by a few places
             break
         best = again
-    return best.placed(ref, small)
+    return best.placed(ref)
 
 
 def _smaller(x: torch.Tensor, factor: float, multiple: int = 1) -> torch.Tensor:
@@ -175,7 +175,7 @@ class _Tried:
             return self.pose
         return replace(self.pose, angle=self.pose.angle + math.degrees(math.atan2(s, c)), zoom=self.pose.zoom * math.hypot(c, s))
 
-    def placed(self, ref: torch.Tensor, small: torch.Tensor) -> Pose:
+    def placed(self, ref: torch.Tensor) -> Pose:
         "The pose with its middle, in pixels of the reference."
         off = self.matches.flow()[0]
         moved = torch.stack([x[self.sure].median() for x in off]).cpu()

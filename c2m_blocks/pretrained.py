@@ -189,7 +189,7 @@ class PretrainedNetwork(nn.Module, ModelHubMixin):
     @classmethod
     def from_pretrained(  # type: ignore[override]  # the Hub's own options are among `options`
         cls,
-        name: str | Path,  # a bundled network ("c2m-tiny", "c2m-video-tiny"), a folder, or a repository of the Hub ("user/name")
+        name: str | Path,  # a bundled network ("c2m-tiny", "c2m-photo" ...), a folder, or a repository of the Hub ("user/name")
         *,
         parts: Iterable[type] = (),  # classes of your own that the folder names, with a `config` of constructor arguments
         **options: Any,  # parts themselves (`matcher=...`), or options of the Hub (`revision`, `cache_dir`, `local_files_only` ...)
